@@ -1,0 +1,1 @@
+"""Claims, each with the program that measures it."""

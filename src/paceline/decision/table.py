@@ -1,0 +1,190 @@
+"""A profiled table: measured cells on a grid, straight lines between them.
+
+Step times are staircases (a kernel for 8 rows costs what 5 rows cost, 9 rows twice that), so what
+was measured is returned as it is, and only gaps are filled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from statistics import median, pstdev
+from typing import final
+
+import msgspec
+
+from paceline.decision.cost import UNKNOWN, Axes, CostModel, Estimate, usable
+from paceline.errors import ConfigError
+
+_MEMORY = 64  # observations after which a cell forgets
+
+Index = tuple[int, ...]
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table as JSON: axes, and per cell its index, mean, spread and count."""
+
+    axes: tuple[tuple[float, ...], ...]
+    cells: tuple[tuple[Index, float, float, int], ...]
+    version: int = 1
+
+
+@final
+class Table:
+    """Seconds by cell of the grid ``axes``, multilinear between cells.
+
+    Where the corners around a point are not all measured, ``gaps`` answers if it was given and
+    knows something; it learns every observation too. Otherwise the answer is conservative, and
+    its ``num_observations`` is 0: the cheapest measured cell that is at least as large in every feature;
+    beyond all cells, the largest one times the greatest ratio of a feature to its own (no less
+    than the truth for every cost that is a non-negative constant plus non-negative slopes).
+
+    >>> table = Table([[1, 2, 4]])
+    >>> table.profile([1], [0.010]); table.profile([2], [0.010]); table.profile([4], [0.030])
+    >>> [round(table.predict([rows]).mean_s, 4) for rows in (1, 2, 3, 4, 8)]
+    [0.01, 0.01, 0.02, 0.03, 0.06]
+    """
+
+    def __init__(self, axes: Axes, gaps: CostModel | None = None) -> None:
+        self.axes = tuple(tuple(float(value) for value in axis) for axis in axes)
+        for axis in self.axes:
+            if not axis or any(not low < high for low, high in itertools.pairwise(axis)):
+                raise ConfigError(f"an axis must hold ascending values, got {list(axis)}")
+        self._gaps = gaps
+        self._cells: dict[Index, Estimate] = {}
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def cells(self) -> Iterator[tuple[tuple[float, ...], Estimate]]:
+        """Every measured cell: its features and what was measured."""
+        for index, cell in self._cells.items():
+            yield self._features(index), cell
+
+    def profile(self, features: Sequence[float], samples: Sequence[float]) -> None:
+        """Sets a cell to the median of ``samples`` (seconds); ConfigError off the grid or without samples."""
+        index = self._index(features)
+        if index is None:
+            raise ConfigError(f"{list(features)} is not a point of the grid")
+        samples = [seconds for seconds in samples if usable(seconds)]
+        if not samples:
+            raise ConfigError("a cell needs a positive, finite duration")
+        mean_s = median(samples)
+        self._cells[index] = Estimate(mean_s, pstdev(samples), len(samples))
+        if self._gaps is not None:
+            self._gaps.observe(features, mean_s)
+
+    def observe(self, features: Sequence[float], seconds: float) -> None:
+        """Moves the cell at ``features``; off the grid only ``gaps`` learns."""
+        if not usable(seconds):
+            return
+        if self._gaps is not None:
+            self._gaps.observe(features, seconds)
+        index = self._index(features)
+        if index is None:
+            return
+        old = self._cells.get(index, Estimate(seconds, 0.0, 0))
+        weight = 1.0 / min(old.num_observations + 1, _MEMORY)
+        deviation = seconds - old.mean_s
+        variance = (1.0 - weight) * (old.std_s**2 + weight * deviation**2)
+        self._cells[index] = Estimate(old.mean_s + weight * deviation, math.sqrt(variance), old.num_observations + 1)
+
+    def predict(self, features: Sequence[float]) -> Estimate:
+        index = self._index(features)
+        if index is not None and index in self._cells:
+            return self._cells[index]
+        inside = all(axis[0] <= value <= axis[-1] for value, axis in zip(features, self.axes, strict=True))
+        between = self._between(features) if inside else None
+        if between is not None:
+            return between
+        if self._gaps is not None:
+            guess = self._gaps.predict(features)
+            if guess.num_observations:
+                return Estimate(guess.mean_s, guess.std_s, 0)
+        return self._conservative(features)
+
+    def monotone(self, axis: int) -> None:
+        """Raises every cell to at least its smaller neighbours along ``axis``.
+
+        For devices whose cost cannot fall with size (captured graphs); elsewhere a measured fall is real.
+        """
+        highest: dict[Index, Estimate] = {}
+        for index in sorted(self._cells, key=lambda index: index[axis]):
+            line = index[:axis] + index[axis + 1 :]
+            best = highest.get(line)
+            if best is not None and best.mean_s > self._cells[index].mean_s:
+                self._cells[index] = best
+            highest[line] = self._cells[index]
+
+    def to_json(self) -> bytes:
+        cells = tuple((index, cell.mean_s, cell.std_s, cell.num_observations) for index, cell in self._cells.items())
+        return msgspec.json.encode(_File(axes=self.axes, cells=cells))
+
+    @classmethod
+    def from_json(cls, data: bytes, gaps: CostModel | None = None) -> Table:
+        """The table that ``to_json`` wrote; ``gaps`` learns its cells. ConfigError if it is none."""
+        try:
+            file = msgspec.json.decode(data, type=_File)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise ConfigError(f"not a cost table: {error}") from error
+        table = cls(file.axes, gaps)
+        for index, mean_s, std_s, num_observations in file.cells:
+            fits = len(index) == len(table.axes) and all(
+                0 <= i < len(axis) for i, axis in zip(index, table.axes, strict=True)
+            )
+            if not (fits and usable(mean_s) and std_s >= 0.0 and num_observations > 0):
+                raise ConfigError(f"not a cost table: cell {list(index)} is wrong")
+            table._cells[index] = Estimate(mean_s, std_s, num_observations)
+            if gaps is not None:
+                gaps.observe(table._features(index), mean_s)
+        return table
+
+    def _features(self, index: Index) -> tuple[float, ...]:
+        return tuple(axis[i] for axis, i in zip(self.axes, index, strict=True))
+
+    def _index(self, features: Sequence[float]) -> Index | None:
+        """The grid point at exactly ``features``."""
+        index = []
+        for value, axis in zip(features, self.axes, strict=True):
+            i = bisect_left(axis, value)
+            if i == len(axis) or axis[i] != value:
+                return None
+            index.append(i)
+        return tuple(index)
+
+    def _between(self, features: Sequence[float]) -> Estimate | None:
+        """Multilinear interpolation, None if a corner that counts is not measured."""
+        sides: list[tuple[tuple[int, float], ...]] = []  # per feature: (index, weight) of one or two neighbours
+        for value, axis in zip(features, self.axes, strict=True):
+            i = bisect_left(axis, value)
+            if axis[i] == value:
+                sides.append(((i, 1.0),))
+            else:
+                share = (value - axis[i - 1]) / (axis[i] - axis[i - 1])
+                sides.append(((i - 1, 1.0 - share), (i, share)))
+        mean_s = std_s = 0.0
+        count = _MEMORY
+        for corner in itertools.product(*sides):
+            cell = self._cells.get(tuple(i for i, _ in corner))
+            if cell is None:
+                return None
+            weight = math.prod(weight for _, weight in corner)
+            mean_s += weight * cell.mean_s
+            std_s += weight * cell.std_s
+            count = min(count, cell.num_observations)
+        return Estimate(mean_s, std_s, count)
+
+    def _conservative(self, features: Sequence[float]) -> Estimate:
+        if not self._cells:
+            return UNKNOWN
+        cells = list(self.cells())
+        covering = [cell for point, cell in cells if all(p >= value for p, value in zip(point, features, strict=True))]
+        if covering:
+            cheapest = min(covering, key=lambda cell: cell.mean_s)
+            return Estimate(cheapest.mean_s, cheapest.std_s, 0)
+        mean_s, cell = max(((cell.mean_s, cell) for _, cell in cells), key=lambda pair: pair[0])
+        point = next(point for point, other in cells if other is cell)
+        ratio = max((value / p for p, value in zip(point, features, strict=True) if p > 0.0), default=1.0)
+        return Estimate(mean_s * max(1.0, ratio), cell.std_s * max(1.0, ratio), 0)

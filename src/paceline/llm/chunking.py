@@ -1,0 +1,51 @@
+"""How many prefill rows join the next step: the most tokens per predicted second within the step's limit.
+
+Large chunks use the hardware best; but sequences that decode wait for them. While any decodes, the
+chunk is the option with the most rows per predicted second whose step stays below ``max_step_s``.
+"""
+
+from __future__ import annotations
+
+from paceline.decision.cost import CostModel
+from paceline.decision.goodput import Option, best
+from paceline.llm.load import StepLoad
+
+MIN_CHUNK = 16
+
+
+class ChunkPolicy:
+    """Chooses prefill chunks by a cost model that learns from every step."""
+
+    def __init__(self, cost: CostModel, *, max_step_s: float) -> None:
+        self._cost = cost
+        self._max_step_s = max_step_s
+
+    def prefill_rows(self, decodes: StepLoad, available: int) -> int:
+        """Rows for prefill in a step that also carries ``decodes``; ``available`` is the most."""
+        if decodes.num_seqs == 0 or available <= MIN_CHUNK:
+            return available
+        options = [self._option(decodes, rows) for rows in _chunk_sizes(available)]
+        if options[0].seconds == 0.0:  # nothing learned yet
+            return available
+        return best(options, slack_s=self._max_step_s).value
+
+    def _option(self, decodes: StepLoad, rows: int) -> Option[int]:
+        seconds = self.predict_s(decodes + StepLoad(rows, 0, 1))
+        return Option(rows, useful_work=rows + decodes.num_rows, seconds=seconds)
+
+    def predict_s(self, load: StepLoad) -> float:
+        """Seconds that a step of ``load`` takes; 0 while nothing is known."""
+        estimate = self._cost.predict(load.features)
+        return max(0.0, estimate.mean_s) if estimate.num_observations else 0.0
+
+    def observe(self, load: StepLoad, seconds: float) -> None:
+        self._cost.observe(load.features, seconds)
+
+
+def _chunk_sizes(available: int) -> list[int]:
+    sizes = []
+    size = MIN_CHUNK
+    while size < available:
+        sizes.append(size)
+        size *= 2
+    return [*sizes, available]

@@ -1,0 +1,159 @@
+"""What becomes of a drawn token: text, log-probabilities, and the decision that a sample has ended."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.llm.adjust import bad_word_tokens
+from paceline.llm.detokenize import TextStream, TokenTexts
+from paceline.llm.logprobs import token_logprob
+from paceline.llm.noise import sample_seed
+from paceline.llm.plan import Outcome
+from paceline.llm.request import Delta, FinishReason, Request, TokenLogprob
+from paceline.llm.sampler import Choice, FailedRow, Row, SequenceSampler
+from paceline.llm.sequence import Sequence
+from paceline.llm.structured import GrammarCompiler, Matcher
+from paceline.llm.tokenizer import Tokenizer
+
+_CONTEXT_TOKENS = 16  # of the prompt; some tokenizers spell a token by those before it
+_FAILURES = {
+    "not_a_number": "the model's output was not a number",
+    "nothing_allowed": "grammar, bad words and bias together allow no token",
+    "raised": "this request's output could not be made",
+}
+
+
+@final
+class SequenceOutput:
+    """The output side of one sequence: its sampler, grammar and text so far."""
+
+    def __init__(
+        self, request: Request, index: int, max_tokens: int, sampler: SequenceSampler, text: TextStream,
+        matcher: Matcher | None, eos_ids: frozenset[int],
+    ) -> None:  # fmt: skip
+        self._request = request
+        self._index = index
+        self._max_tokens = max_tokens
+        self._sampler = sampler
+        self._text = text
+        self._matcher = matcher
+        self._eos_ids = frozenset() if request.params.ignore_eos else eos_ids
+        self._stop_ids = frozenset(request.params.stop_token_ids)
+        self._prompt: list[TokenLogprob | None] = [None]
+
+    def row(self) -> Row:
+        """What the sampler needs to know to draw this sequence's next token."""
+        return Row(self._sampler, (), None if self._matcher is None else self._matcher.mask())
+
+    def note_prompt(self, start: int, logits: NDArray[np.float32]) -> None:
+        """Log-probabilities of the prompt tokens that follow positions ``start`` and on; logits [rows, V]."""
+        prompt, count = self._request.prompt, self._request.params.prompt_logprobs
+        assert count is not None
+        del self._prompt[start + 1 :]  # a preempted prompt is scored again
+        for position, row in enumerate(logits, start + 1):
+            if position < len(prompt):
+                self._prompt.append(token_logprob(row, prompt[position], count))
+
+    def accept(self, choice: Choice | FailedRow, sequence: Sequence) -> tuple[Outcome, Delta]:
+        """Takes the token of a step in; what the scheduler and the client must know of it."""
+        if isinstance(choice, FailedRow):
+            return Outcome((), "error"), self.fail(choice.reason)
+        token = choice.token_id
+        reason, stop_reason, text = self._advance(token)
+        first = self._sampler.num_output == 1
+        delta = Delta(
+            request_id=self._request.request_id,
+            index=self._index,
+            text=text,
+            token_ids=(token,),
+            logprobs=() if choice.logprob is None else (choice.logprob,),
+            prompt_logprobs=self._prompt_logprobs() if first else (),
+            finish_reason=reason,
+            stop_reason=stop_reason,
+            num_cached_tokens=sequence.num_cached if first else 0,
+        )
+        return Outcome((token,), reason), delta
+
+    def fail(self, cause: Literal["not_a_number", "nothing_allowed", "raised"]) -> Delta:
+        """Ends the sample because no token, or no text, could be made for it."""
+        return Delta(
+            request_id=self._request.request_id, index=self._index, finish_reason="error", error=_FAILURES[cause]
+        )
+
+    def end(self, reason: FinishReason, error: str | None = None) -> Delta:
+        """Ends the sample from outside: the text that was held back, and why."""
+        return Delta(
+            request_id=self._request.request_id,
+            index=self._index,
+            text=self._text.finish(),
+            finish_reason=reason,
+            error=error,
+        )
+
+    def _advance(self, token: int) -> tuple[FinishReason | None, str | int | None, str]:
+        """Finish reason, stop reason and the text that may be shown now."""
+        self._sampler.add((token,))
+        if token in self._stop_ids:
+            return "stop", token, self._text.finish()
+        if token in self._eos_ids:
+            return "stop", None, self._text.finish()
+        if self._matcher is not None:
+            self._matcher.advance(token)
+        text = self._text.push((token,))
+        if self._text.stopped is not None:
+            return "stop", self._text.stopped, text
+        if self._sampler.num_output == self._max_tokens:
+            return "length", None, text + self._text.finish()
+        return None, None, text
+
+    def _prompt_logprobs(self) -> tuple[TokenLogprob | None, ...]:
+        wanted = self._request.params.prompt_logprobs is not None and self._index == 0
+        return tuple(self._prompt) if wanted else ()
+
+
+@final
+class OutputFactory:
+    """Makes the output side of a request's samples; what can be wrong with it is found here, before queueing."""
+
+    def __init__(self, tokenizer: Tokenizer, grammars: GrammarCompiler, vocab_size: int, eos_ids: Seq[int]) -> None:
+        self._tokenizer = tokenizer
+        self._texts = TokenTexts(tokenizer)
+        self._grammars = grammars
+        self._vocab_size = vocab_size
+        self._eos_ids = tuple(eos_ids)
+
+    def prepare(self, request: Request) -> Callable[[int, int], SequenceOutput]:
+        """A maker of outputs from (sample index, most output tokens); InvalidRequest names a wrong option."""
+        params = request.params
+        matcher = None if params.grammar is None else self._grammars.compile(params.grammar)
+        bad_words = bad_word_tokens(params.bad_words, self._tokenizer.encode)
+        seed = secrets.randbits(63) if params.seed is None else params.seed
+        samplers = [
+            SequenceSampler(
+                params,
+                vocab_size=self._vocab_size,
+                prompt_ids=request.prompt,
+                eos_ids=self._eos_ids,
+                bad_words=bad_words,
+                seed=sample_seed(seed, index),
+            )
+            for index in range(params.n)
+        ]
+
+        def make(index: int, max_tokens: int) -> SequenceOutput:
+            return SequenceOutput(
+                request, index, max_tokens, samplers[index],
+                TextStream(
+                    self._texts, stop=params.stop, include_stop=params.include_stop, after=request.prompt[-_CONTEXT_TOKENS:]
+                ),
+                None if matcher is None else matcher.copy(),
+                frozenset(self._eos_ids),
+            )  # fmt: skip
+
+        return make

@@ -1,0 +1,5 @@
+"""python -m training.language"""
+
+from training.language.make import main
+
+main()
