@@ -142,7 +142,9 @@ def test_every_split_of_real_text_is_clean(kind: str, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["byte-level", "llama2"])
 @settings(deadline=None, max_examples=300)
-@given(st.binary(max_size=12) | st.lists(st.sampled_from([b"\xe4\xbd\xa0", b"\xf0\x9f", b"\xed\xa0", b"a"])).map(b"".join))
+@given(
+    st.binary(max_size=12) | st.lists(st.sampled_from([b"\xe4\xbd\xa0", b"\xf0\x9f", b"\xed\xa0", b"a"])).map(b"".join)
+)
 def test_invalid_bytes_are_replaced_as_in_the_whole(kind: str, data: bytes) -> None:
     adapter, shared = texts(kind)
     ids = encoded_bytes(adapter, data)
@@ -215,7 +217,9 @@ def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, str | None, int]:
     cuts=st.lists(st.integers(0, 30), max_size=8),
     include=st.booleans(),
 )
-def test_stop_strings_cut_the_text_wherever_tokens_end(text: str, stops: list[str], cuts: list[int], include: bool) -> None:
+def test_stop_strings_cut_the_text_wherever_tokens_end(
+    text: str, stops: list[str], cuts: list[int], include: bool
+) -> None:
     adapter, shared = texts("byte-level")
     ids = encoded_bytes(adapter, text.encode())
     kept, stop, end = cut_at_stop(text, stops)

@@ -164,7 +164,9 @@ def test_samples_follow_the_softmax() -> None:
 # ── what changes the logits ──────────────────────────────────────────────────────────────────────
 
 
-def penalised(logits: np.ndarray, prompt: tuple[int, ...], output: tuple[int, ...], params: SamplingParams) -> np.ndarray:
+def penalised(
+    logits: np.ndarray, prompt: tuple[int, ...], output: tuple[int, ...], params: SamplingParams
+) -> np.ndarray:
     z = logits.copy()
     for token in {*prompt, *output}:
         z[token] = z[token] / params.repetition_penalty if z[token] > 0 else z[token] * params.repetition_penalty

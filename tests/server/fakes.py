@@ -154,9 +154,10 @@ def continuation(request: Request, index: int, engine: FakeEngine | None = None)
     if reply is not None:
         return list(reply.encode())
     output: list[int] = []
+    prefix = repr((request.prompt, index)).encode()
     for _ in range(request.params.max_tokens or 16):
-        digest = hashlib.blake2b(repr((request.prompt, output, index)).encode(), digest_size=2).digest()
-        output.append(97 + int.from_bytes(digest, "big") % 26)
+        prefix = hashlib.blake2b(prefix, digest_size=16).digest()
+        output.append(97 + int.from_bytes(prefix, "big") % 26)
     return output
 
 

@@ -178,14 +178,11 @@ def test_long_texts_are_read_beside_the_event_loop(server: Running) -> None:
 
     server.service.codec.encode = slow  # type: ignore[method-assign]
     object.__setattr__(server.service.threads, "_inline_chars", 1000)
-    results = []
-    thread = threading.Thread(target=lambda: results.append(send(server, {"prompt": "y" * 3500}).recv(12)))
-    thread.start()
-    assert entered.wait(10)
-    assert server.post("/v1/completions", ASK).json()["choices"][0]["text"] == expected("hello", 6)
-    leave.set()
-    thread.join(10)
-    assert results == [b"HTTP/1.1 200"]
+    with send(server, {"prompt": "y" * 3500}) as sock:
+        assert entered.wait(10)
+        assert server.post("/v1/completions", ASK).json()["choices"][0]["text"] == expected("hello", 6)
+        leave.set()
+        assert sock.recv(12) == b"HTTP/1.1 200"
 
 
 def drain(server: Running) -> None:

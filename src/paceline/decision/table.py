@@ -20,14 +20,12 @@ from paceline.errors import ConfigError
 
 _MEMORY = 64  # observations after which a cell forgets
 
-Index = tuple[int, ...]
-
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table as JSON: axes, and per cell its index, mean, spread and count."""
+    """The table as JSON: axes, and per cell its features, mean, spread and count."""
 
     axes: tuple[tuple[float, ...], ...]
-    cells: tuple[tuple[Index, float, float, int], ...]
+    cells: tuple[tuple[tuple[float, ...], float, float, int], ...]
     version: int = 1
 
 
@@ -52,27 +50,29 @@ class Table:
         for axis in self.axes:
             if not axis or any(not low < high for low, high in itertools.pairwise(axis)):
                 raise ConfigError(f"an axis must hold ascending values, got {list(axis)}")
+        sizes = [len(axis) for axis in self.axes]
+        self._strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
         self._gaps = gaps
-        self._cells: dict[Index, Estimate] = {}
+        self._cells: dict[int, Estimate] = {}  # by the sum of index * stride: one number is quicker than a tuple
 
     def __len__(self) -> int:
         return len(self._cells)
 
     def cells(self) -> Iterator[tuple[tuple[float, ...], Estimate]]:
         """Every measured cell: its features and what was measured."""
-        for index, cell in self._cells.items():
-            yield self._features(index), cell
+        for key, cell in self._cells.items():
+            yield tuple(axis[self._index(key, i)] for i, axis in enumerate(self.axes)), cell
 
     def profile(self, features: Sequence[float], samples: Sequence[float]) -> None:
         """Sets a cell to the median of ``samples`` (seconds); ConfigError off the grid or without samples."""
-        index = self._index(features)
-        if index is None:
+        key = self._key(features)
+        if key is None:
             raise ConfigError(f"{list(features)} is not a point of the grid")
         samples = [seconds for seconds in samples if usable(seconds)]
         if not samples:
             raise ConfigError("a cell needs a positive, finite duration")
         mean_s = median(samples)
-        self._cells[index] = Estimate(mean_s, pstdev(samples), len(samples))
+        self._cells[key] = Estimate(mean_s, pstdev(samples), len(samples))
         if self._gaps is not None:
             self._gaps.observe(features, mean_s)
 
@@ -82,23 +82,19 @@ class Table:
             return
         if self._gaps is not None:
             self._gaps.observe(features, seconds)
-        index = self._index(features)
-        if index is None:
+        key = self._key(features)
+        if key is None:
             return
-        old = self._cells.get(index, Estimate(seconds, 0.0, 0))
+        old = self._cells.get(key, Estimate(seconds, 0.0, 0))
         weight = 1.0 / min(old.num_observations + 1, _MEMORY)
         deviation = seconds - old.mean_s
         variance = (1.0 - weight) * (old.std_s**2 + weight * deviation**2)
-        self._cells[index] = Estimate(old.mean_s + weight * deviation, math.sqrt(variance), old.num_observations + 1)
+        self._cells[key] = Estimate(old.mean_s + weight * deviation, math.sqrt(variance), old.num_observations + 1)
 
     def predict(self, features: Sequence[float]) -> Estimate:
-        index = self._index(features)
-        if index is not None and index in self._cells:
-            return self._cells[index]
-        inside = all(axis[0] <= value <= axis[-1] for value, axis in zip(features, self.axes, strict=True))
-        between = self._between(features) if inside else None
-        if between is not None:
-            return between
+        measured = self._between(features)
+        if measured is not None:
+            return measured
         if self._gaps is not None:
             guess = self._gaps.predict(features)
             if guess.num_observations:
@@ -110,16 +106,16 @@ class Table:
 
         For devices whose cost cannot fall with size (captured graphs); elsewhere a measured fall is real.
         """
-        highest: dict[Index, Estimate] = {}
-        for index in sorted(self._cells, key=lambda index: index[axis]):
-            line = index[:axis] + index[axis + 1 :]
+        highest: dict[int, Estimate] = {}
+        for key in sorted(self._cells, key=lambda key: self._index(key, axis)):
+            line = key - self._index(key, axis) * self._strides[axis]
             best = highest.get(line)
-            if best is not None and best.mean_s > self._cells[index].mean_s:
-                self._cells[index] = best
-            highest[line] = self._cells[index]
+            if best is not None and best.mean_s > self._cells[key].mean_s:
+                self._cells[key] = best
+            highest[line] = self._cells[key]
 
     def to_json(self) -> bytes:
-        cells = tuple((index, cell.mean_s, cell.std_s, cell.num_observations) for index, cell in self._cells.items())
+        cells = tuple((point, cell.mean_s, cell.std_s, cell.num_observations) for point, cell in self.cells())
         return msgspec.json.encode(_File(axes=self.axes, cells=cells))
 
     @classmethod
@@ -130,61 +126,68 @@ class Table:
         except (msgspec.MsgspecError, ValueError) as error:
             raise ConfigError(f"not a cost table: {error}") from error
         table = cls(file.axes, gaps)
-        for index, mean_s, std_s, num_observations in file.cells:
-            fits = len(index) == len(table.axes) and all(
-                0 <= i < len(axis) for i, axis in zip(index, table.axes, strict=True)
-            )
-            if not (fits and usable(mean_s) and std_s >= 0.0 and num_observations > 0):
-                raise ConfigError(f"not a cost table: cell {list(index)} is wrong")
-            table._cells[index] = Estimate(mean_s, std_s, num_observations)
+        for point, mean_s, std_s, num_observations in file.cells:
+            key = table._key(point) if len(point) == len(table.axes) else None
+            if key is None or not (usable(mean_s) and std_s >= 0.0 and num_observations > 0):
+                raise ConfigError(f"not a cost table: the cell at {list(point)} is wrong")
+            table._cells[key] = Estimate(mean_s, std_s, num_observations)
             if gaps is not None:
-                gaps.observe(table._features(index), mean_s)
+                gaps.observe(point, mean_s)
         return table
 
-    def _features(self, index: Index) -> tuple[float, ...]:
-        return tuple(axis[i] for axis, i in zip(self.axes, index, strict=True))
+    def _index(self, key: int, axis: int) -> int:
+        return key // self._strides[axis] % len(self.axes[axis])
 
-    def _index(self, features: Sequence[float]) -> Index | None:
-        """The grid point at exactly ``features``."""
-        index = []
-        for value, axis in zip(features, self.axes, strict=True):
+    def _key(self, features: Sequence[float]) -> int | None:
+        """The cell at exactly ``features``, measured or not; None off the grid."""
+        key = 0
+        for value, axis, stride in zip(features, self.axes, self._strides, strict=True):
             i = bisect_left(axis, value)
             if i == len(axis) or axis[i] != value:
                 return None
-            index.append(i)
-        return tuple(index)
+            key += i * stride
+        return key
 
     def _between(self, features: Sequence[float]) -> Estimate | None:
-        """Multilinear interpolation, None if a corner that counts is not measured."""
-        sides: list[tuple[tuple[int, float], ...]] = []  # per feature: (index, weight) of one or two neighbours
-        for value, axis in zip(features, self.axes, strict=True):
+        """The cell itself or multilinear interpolation; None if a corner that counts is not measured."""
+        corners = [(0, 1.0)]  # keys and weights
+        for value, axis, stride in zip(features, self.axes, self._strides, strict=True):
             i = bisect_left(axis, value)
+            if i == len(axis):
+                return None
+            upper = i * stride
             if axis[i] == value:
-                sides.append(((i, 1.0),))
-            else:
-                share = (value - axis[i - 1]) / (axis[i] - axis[i - 1])
-                sides.append(((i - 1, 1.0 - share), (i, share)))
+                corners = [(key + upper, weight) for key, weight in corners]
+                continue
+            if i == 0:
+                return None
+            share = (value - axis[i - 1]) / (axis[i] - axis[i - 1])
+            lower, rest = upper - stride, 1.0 - share
+            corners = [(key + lower, weight * rest) for key, weight in corners] + [
+                (key + upper, weight * share) for key, weight in corners
+            ]
+        if len(corners) == 1:
+            return self._cells.get(corners[0][0])
         mean_s = std_s = 0.0
         count = _MEMORY
-        for corner in itertools.product(*sides):
-            cell = self._cells.get(tuple(i for i, _ in corner))
+        for key, weight in corners:
+            cell = self._cells.get(key)
             if cell is None:
                 return None
-            weight = math.prod(weight for _, weight in corner)
             mean_s += weight * cell.mean_s
             std_s += weight * cell.std_s
             count = min(count, cell.num_observations)
         return Estimate(mean_s, std_s, count)
 
     def _conservative(self, features: Sequence[float]) -> Estimate:
-        if not self._cells:
-            return UNKNOWN
         cells = list(self.cells())
+        if not cells:
+            return UNKNOWN
         covering = [cell for point, cell in cells if all(p >= value for p, value in zip(point, features, strict=True))]
         if covering:
             cheapest = min(covering, key=lambda cell: cell.mean_s)
             return Estimate(cheapest.mean_s, cheapest.std_s, 0)
-        mean_s, cell = max(((cell.mean_s, cell) for _, cell in cells), key=lambda pair: pair[0])
-        point = next(point for point, other in cells if other is cell)
-        ratio = max((value / p for p, value in zip(point, features, strict=True) if p > 0.0), default=1.0)
-        return Estimate(mean_s * max(1.0, ratio), cell.std_s * max(1.0, ratio), 0)
+        point, dearest = max(cells, key=lambda pair: pair[1].mean_s)
+        ratios = (value / p for p, value in zip(point, features, strict=True) if p > 0.0)
+        ratio = max(1.0, max(ratios, default=1.0))
+        return Estimate(dearest.mean_s * ratio, dearest.std_s * ratio, 0)

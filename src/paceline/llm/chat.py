@@ -15,16 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from paceline.errors import InvalidRequest, ModelError
 from paceline.llm.model.folder import Fields, locate, read_json
-from paceline.llm.template import MAX_TEMPLATE_CHARS, TemplateRefusal, compile_template
+from paceline.llm.template import MAX_OUTPUT_CHARS, MAX_TEMPLATE_CHARS, Template, TemplateRefusal
 from paceline.llm.tokenizer import MARK, Tokenizer, special_pattern, without_marks
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_MESSAGES = 200_000
-MAX_OUTPUT_CHARS = 32 * 2**20
 
 _RESERVED = frozenset({
     "messages", "message", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize",
@@ -46,13 +43,13 @@ class ChatTemplate:
         where: str = "chat template",
         now: Callable[[], datetime.datetime] = datetime.datetime.now,
     ) -> None:
-        self._templates = {name: compile_template(text, where, now) for name, text in templates.items()}
+        self._templates = {name: Template(text, where, now) for name, text in templates.items()}
         self._knows_developer = any("developer" in text for text in templates.values())
         self._tokenizer = tokenizer
         self._variables = dict(variables)
         self._reserved = _RESERVED | set(variables)
         for template in self._templates.values():
-            self._reserved |= set(template.environment.globals)
+            self._reserved |= template.global_names
         specials = tokenizer.special_strings
         self._special = _first_char(specials)
         self._start = special_pattern({special[0] for special in specials})
@@ -109,7 +106,7 @@ class ChatTemplate:
         """Token ids of the rendered ``messages``, ending where the assistant's answer begins."""
         return self._tokenizer.encode(self.render(messages, tools), allow_special=True)
 
-    def _template(self, tools: Sequence[Mapping[str, Any]] | None) -> jinja2.Template:
+    def _template(self, tools: Sequence[Mapping[str, Any]] | None) -> Template:
         if not self._templates:
             raise InvalidRequest(
                 "this model has no chat template; send a plain prompt to /v1/completions instead", param="messages"
@@ -212,7 +209,7 @@ def _marked(value: Any, places: re.Pattern[str]) -> Any:
     return value
 
 
-def _render(template: jinja2.Template, values: dict[str, Any]) -> str:
+def _render(template: Template, values: dict[str, Any]) -> str:
     parts: list[str] = []
     length = 0
     try:

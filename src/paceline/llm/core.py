@@ -56,6 +56,13 @@ class EngineCore:
     def idle(self) -> bool:
         return not self._outputs
 
+    def warm(self, request: Request) -> None:
+        """Compiles what ``submit`` will need, in up to seconds; the only method that any thread may call.
+
+        InvalidRequest names what cannot be compiled.
+        """
+        self._factory.warm(request)
+
     def submit(self, request: Request) -> None:
         """Queues a request; InvalidRequest or QueueFull leave nothing behind."""
         if any(not 0 <= token < self.info.vocab_size for token in request.prompt):

@@ -140,6 +140,8 @@ class Engine:
         )
 
     def _open(self, requests: Seq[Request]) -> list[Iterator[Delta]]:
+        for request in requests:
+            self._core.warm(request)
         with self._lock:
             try:
                 for request in requests:

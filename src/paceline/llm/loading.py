@@ -42,15 +42,15 @@ class LoadedModel:
 def load(config: EngineConfig) -> LoadedModel:
     """Loads everything in-process use needs. Raises ConfigError, ModelError or ResourceError."""
     folder = resolve(config.model)
+    model = shape(config, folder)
     tokenizer = Tokenizer.from_folder(folder)
     defaults = read_generation(folder)
     template = ChatTemplate.from_folder(folder, tokenizer)
-    return LoadedModel(load_core(config, folder, tokenizer, defaults), tokenizer, template, defaults)
+    return LoadedModel(load_core(config, model, folder, tokenizer, defaults), tokenizer, template, defaults)
 
 
 def load_core(config: EngineConfig, folder: Path, tokenizer: Tokenizer, defaults: GenerationDefaults) -> EngineCore:
     """Packs the weights, sizes the KV pool and joins scheduler, runner and outputs."""
-    model = shape(config, folder)
     weights = open_weights(folder, model)
     num_blocks = pool_blocks(config, model, kv_itemsize(model.dtype))
     name, runner = open_runner(config, model, weights, num_blocks=num_blocks)

@@ -27,7 +27,7 @@ def token_logprob(logits: NDArray[np.float32], token_id: int, num_top: int) -> T
     peak = float(shifted.max())
     shifted -= peak
     norm = peak + math.log(float(np.exp(shifted, out=shifted).sum()))
-    top = ()
+    top: tuple[tuple[int, float], ...] = ()
     if num_top:
         best = np.flatnonzero(logits >= kth_largest(logits, num_top))
         best = best[np.argsort(-logits[best], kind="stable")][:num_top]

@@ -128,6 +128,11 @@ class OutputFactory:
         self._vocab_size = vocab_size
         self._eos_ids = tuple(eos_ids)
 
+    def warm(self, request: Request) -> None:
+        """Compiles the request's grammar, which ``prepare`` then finds; safe in any thread."""
+        if request.params.grammar is not None:
+            self._grammars.compile(request.params.grammar)
+
     def prepare(self, request: Request) -> Callable[[int, int], SequenceOutput]:
         """A maker of outputs from (sample index, most output tokens); InvalidRequest names a wrong option."""
         params = request.params

@@ -6,11 +6,10 @@ import sys
 
 import msgspec
 
-from paceline.errors import InvalidRequest, QueueFull
 from paceline.llm.config import EngineConfig
 from paceline.llm.core import EngineCore
-from paceline.llm.messages import Abort, AskStats, Deltas, Loaded, Refused, Stats, Submit, ToEngine
-from paceline.llm.request import Request
+from paceline.llm.intake import Intake
+from paceline.llm.messages import Abort, AskStats, Deltas, Loaded, Stats, Submit, ToEngine
 from paceline.process.child import Child
 
 
@@ -28,29 +27,21 @@ def main() -> None:
 
 def serve(child: Child[ToEngine], core: EngineCore) -> None:
     """Decides, acts and learns, step after step, with what the parent sends in between."""
-    while not (child.draining and core.idle):
-        for message in child.receive(timeout_s=None if core.idle else 0.0):
+    intake = Intake(core)
+    while not (child.draining and core.idle and intake.idle):
+        for message in child.receive(timeout_s=intake.patience_s if core.idle else 0.0):
             match message:
                 case Submit(request):
-                    if refusal := submit(core, request):
-                        child.send(refusal)
+                    if refused := intake.put(request):
+                        child.send(refused)
                 case Abort(request_id):
-                    core.abort(request_id)
+                    intake.abort(request_id)
                 case AskStats():
                     child.send(Stats(core.stats()))
+        for refused in intake.settle():
+            child.send(refused)
         if deltas := core.step():
             child.send(Deltas(deltas))
-
-
-def submit(core: EngineCore, request: Request) -> Refused | None:
-    """Queues a request, or says why not."""
-    try:
-        core.submit(request)
-    except InvalidRequest as error:
-        return Refused(request_id=request.request_id, message=str(error), param=error.param, code=error.code)
-    except QueueFull as error:
-        return Refused(request_id=request.request_id, message=str(error), retry_after_s=error.retry_after_s)
-    return None
 
 
 if __name__ == "__main__":

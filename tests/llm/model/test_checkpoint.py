@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.llm.folders import FAMILIES, encode, random_weights, tiny_config, write_folder, write_safetensors
 
 from paceline.errors import ModelError
 from paceline.llm.model.checkpoint import DecoderWeights, open_weights
 from paceline.llm.model.families import read_config
-from tests.llm.folders import FAMILIES, encode, random_weights, tiny_config, write_folder, write_safetensors
 
 
 def opened(folder: Path) -> DecoderWeights:
@@ -92,7 +92,9 @@ def test_no_weights_at_all(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../x.safetensors", "/tmp/x.safetensors", "x.bin", "", "gone.safetensors", "a\0.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/tmp/x.safetensors", "x.bin", "", "gone.safetensors", "a\0.safetensors"]
+)
 def test_shards_outside_the_folder(tmp_path: Path, name: str) -> None:
     folder = write_folder(tmp_path / "model", "llama", shards=2)
     write_safetensors(tmp_path / "x.safetensors", {})

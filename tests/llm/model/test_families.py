@@ -7,24 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.llm.folders import tiny_config
 
 from paceline.errors import ModelError
 from paceline.llm.model.config import ModelConfig, RopeScaling
 from paceline.llm.model.families import FAMILIES, read_config
-from tests.llm.folders import tiny_config
 
 
 def write_config(folder: Path, family: str = "llama", **overrides: Any) -> Path:
-    (folder / "config.json").write_text(json.dumps(tiny_config(family, **overrides)))
+    (folder / "config.json").write_text(json.dumps(tiny_config(family) | overrides))
     return folder
 
 
 def test_every_family_is_covered_by_the_fixtures() -> None:
-    assert {tiny_config(family)["architectures"][0] for family in ("llama", "mistral", "qwen2", "qwen3")} == set(FAMILIES)
+    assert {tiny_config(family)["architectures"][0] for family in ("llama", "mistral", "qwen2", "qwen3")} == set(
+        FAMILIES
+    )
 
 
 def test_qwen3_in_full(tmp_path: Path) -> None:
-    assert read_config(write_config(tmp_path, "qwen3", "bfloat16")) == ModelConfig(
+    assert read_config(write_config(tmp_path, "qwen3", dtype="bfloat16")) == ModelConfig(
         family="qwen3",
         vocab_size=384,
         hidden_size=64,

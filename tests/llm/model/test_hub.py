@@ -20,7 +20,7 @@ def test_an_existing_folder_is_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["/no/such/folder", "../../no/such", "a/b/c", "a..b/c", "..", "%2e%2e/etc", "a\0b", "x" * 5000, "a/" + "b" * 300,
+    ["/no/such/folder", "../../no/such", "a/b/c", "a..b/c", "%2e%2e/etc", "a\0b", "x" * 5000, "a/" + "b" * 300,
      "org/name?x", "https://evil/x", "-x/y", "", " ", "a--b/c", "org\\name"],
 )  # fmt: skip
 def test_names_that_are_nothing(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

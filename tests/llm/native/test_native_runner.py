@@ -33,7 +33,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"num_key_value_heads": 4, "tie_word_embeddings": True}),
     ("llama", {"hidden_size": 112, "num_attention_heads": 7, "num_key_value_heads": 1, "head_dim": 16}),
     ("llama", {"hidden_size": 88, "head_dim": 22, "intermediate_size": 100, "vocab_size": 397}),
-    ("llama", {"hidden_size": 192, "head_dim": 96, "num_attention_heads": 2, "num_key_value_heads": 1}),
+    ("llama", {"head_dim": 96, "num_attention_heads": 2, "num_key_value_heads": 1}),
     ("mistral", {"sliding_window": None, "head_dim": 32}),
     ("mistral", {"sliding_window": 1}),
     ("qwen2", {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 0}),

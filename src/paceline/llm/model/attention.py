@@ -89,7 +89,9 @@ class PagedAttention:
         values.masked_fill_(group.unwritten[None, :, :, None], 0.0)
         rows = queries if len(group.rows) == len(queries) else queries.index_select(0, group.rows)
         num_rows = len(rows) // seqs
-        grouped = rows.view(seqs, num_rows, kv_heads, share, config.head_dim).permute(2, 0, 3, 1, 4)  # [Hkv, S, G, n, D]
+        grouped = rows.view(seqs, num_rows, kv_heads, share, config.head_dim).permute(
+            2, 0, 3, 1, 4
+        )  # [Hkv, S, G, n, D]
         if num_rows > MAX_BATCHED_ROWS:
             output = self._fused(grouped, keys, values, group)
         else:

@@ -35,8 +35,8 @@ def resolve(model: str, *, revision: str | None = None, report: Callable[[str], 
     the progress, elsewhere ``report`` is given a line at the start and at the end. Raises ``ModelError`` for a name that is
     neither, for a hub that cannot be reached and for a model that it does not give out.
     """
-    if len(model) > MAX_NAME_CHARS or "\0" in model:
-        raise ModelError(f"{model[:60]!r}... is neither a folder nor a hub id; {_FOLDER_HINT}")
+    if not model.strip() or len(model) > MAX_NAME_CHARS or "\0" in model:
+        raise ModelError(f"{model[:60]!r} is neither a folder nor a hub id; {_FOLDER_HINT}")
     folder = Path(model).expanduser()
     if _is_folder(folder):
         return folder
@@ -55,7 +55,7 @@ def _is_folder(path: Path) -> bool:
 def _download(model: str, revision: str | None, report: Callable[[str], None]) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     bars = sys.stderr.isatty()
     if not bars:

@@ -46,4 +46,5 @@ def row_slots(batch: RowBatch) -> NDArray[np.int64]:
     seqs = np.repeat(np.arange(batch.num_seqs), counts)
     positions = batch.num_cached[seqs] + np.arange(batch.num_rows) - batch.row_starts[seqs]
     blocks = batch.block_tables[seqs, positions // BLOCK_SIZE].astype(np.int64)
-    return blocks * BLOCK_SIZE + positions % BLOCK_SIZE
+    slots: NDArray[np.int64] = blocks * BLOCK_SIZE + positions % BLOCK_SIZE
+    return slots

@@ -52,7 +52,9 @@ class Placement:
         bias = torch.cat([self.load(part) for part in stored]) if stored else None
         if self.bits is not None:
             return QuantizedLinear(parts, bias, self, self.bits)
-        weight = torch.empty(sum(len(part.data) for part in parts), parts[0].data.shape[1], dtype=self.dtype, device=self.device)
+        weight = torch.empty(
+            sum(len(part.data) for part in parts), parts[0].data.shape[1], dtype=self.dtype, device=self.device
+        )
         start = 0
         for part in parts:
             weight[start : start + len(part.data)] = self.load(part)
@@ -97,5 +99,7 @@ class QuantizedLinear:
     The format is that of ``quantize``; the native runner computes with it directly.
     """
 
-    def __init__(self, parts: Sequence[Tensor], bias: torch.Tensor | None, placement: Placement, bits: Literal[4, 8]) -> None:
+    def __init__(
+        self, parts: Sequence[Tensor], bias: torch.Tensor | None, placement: Placement, bits: Literal[4, 8]
+    ) -> None:
         raise NotImplementedError

@@ -1,0 +1,1 @@
+"""What only a GPU has: a Triton kernel for paged attention, and graphs of the decode step."""

@@ -1,0 +1,75 @@
+"""Requests on their way into the engine's loop: grammars compile beside it, so that nobody's stream waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import final
+
+from paceline.errors import InvalidRequest, QueueFull
+from paceline.llm.core import EngineCore
+from paceline.llm.messages import Refused
+from paceline.llm.request import Request
+
+_THREADS = 2
+_POLL_S = 0.002  # how soon the loop looks again while something compiles and nothing runs
+
+
+@final
+class Intake:
+    """Takes requests in and answers with the refusals. Belongs to the thread that steps the core."""
+
+    def __init__(self, core: EngineCore) -> None:
+        self._core = core
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grammar")
+        self._compiling: dict[str, tuple[Request, Future[None]]] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._compiling
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long an idle loop may wait for messages; None: for ever."""
+        return _POLL_S if self._compiling else None
+
+    def put(self, request: Request) -> Refused | None:
+        """Submits a request, at once or after its grammar is compiled; the refusal, if it is known now."""
+        if request.params.grammar is None:
+            return self._submit(request)
+        if request.request_id in self._compiling:
+            return _refused(request, InvalidRequest(f"request id {request.request_id!r} is in use", param="request_id"))
+        self._compiling[request.request_id] = request, self._threads.submit(self._core.warm, request)
+        return None
+
+    def settle(self) -> Iterator[Refused]:
+        """Submits the requests whose grammars are ready; refusals of those that the engine does not take."""
+        for request, future in list(self._compiling.values()):
+            if not future.done():
+                continue
+            del self._compiling[request.request_id]
+            error = future.exception()
+            if isinstance(error, InvalidRequest):
+                yield _refused(request, error)
+            elif error is not None:
+                raise error
+            elif refused := self._submit(request):
+                yield refused
+
+    def abort(self, request_id: str) -> None:
+        """Ends a request, wherever it is."""
+        self._compiling.pop(request_id, None)
+        self._core.abort(request_id)
+
+    def _submit(self, request: Request) -> Refused | None:
+        try:
+            self._core.submit(request)
+        except (InvalidRequest, QueueFull) as error:
+            return _refused(request, error)
+        return None
+
+
+def _refused(request: Request, error: InvalidRequest | QueueFull) -> Refused:
+    if isinstance(error, QueueFull):
+        return Refused(request_id=request.request_id, message=str(error), retry_after_s=error.retry_after_s)
+    return Refused(request_id=request.request_id, message=str(error), param=error.param, code=error.code)
