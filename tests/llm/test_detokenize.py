@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.llm.folders import tiny_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from paceline.llm.detokenize import TextStream, TokenTexts
+from paceline.llm.detokenize import BYTE_OF, TextStream, TokenTexts
 
 TEXTS = [
     "plain words, and the rest",
@@ -101,18 +101,10 @@ def streamed(stream: TextStream, token_ids: Sequence[int], cuts: Sequence[int] =
 
 def encoded_bytes(adapter: Adapter, data: bytes) -> list[int]:
     """Each byte as a token of its own."""
-    spell = (lambda byte: f"<0x{byte:02X}>") if adapter.token(3) == "<0x00>" else _byte_character
-    return [adapter.inner.token_to_id(spell(byte)) for byte in data]
-
-
-def _byte_character(byte: int) -> str:
-    [(piece, _)] = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(chr(byte))
-    return piece if byte < 128 else str(bytes([byte]), "latin-1") if 161 <= byte != 173 else chr(_hidden(byte))
-
-
-def _hidden(byte: int) -> int:
-    unprintable = [b for b in range(256) if not (33 <= b <= 126 or 161 <= b <= 172 or b >= 174)]
-    return 256 + unprintable.index(byte)
+    if adapter.token(3) == "<0x00>":
+        return [adapter.inner.token_to_id(f"<0x{byte:02X}>") for byte in data]
+    characters = {byte: character for character, byte in BYTE_OF.items()}
+    return [adapter.inner.token_to_id(characters[byte]) for byte in data]
 
 
 # ── the same text as decoding all at once ────────────────────────────────────────────────────────
@@ -149,6 +141,10 @@ def test_invalid_bytes_are_replaced_as_in_the_whole(kind: str, data: bytes) -> N
     adapter, shared = texts(kind)
     ids = encoded_bytes(adapter, data)
     assert "".join(streamed(TextStream(shared), ids, range(len(ids)))) == adapter.decode(ids)
+
+
+def test_the_byte_alphabet_is_that_of_the_library() -> None:
+    assert set(BYTE_OF) == set(pre_tokenizers.ByteLevel.alphabet())
 
 
 def test_characters_wait_for_their_last_byte() -> None:

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.llm.logits import INF, V, greedy, random_row, row, sampler
 
-from paceline.errors import InvalidRequest
-from paceline.llm.adjust import bad_word_tokens
-from paceline.llm.logprobs import MIN_LOGPROB, kth_largest, token_logprob
+from paceline.llm.logprobs import token_logprob
 from paceline.llm.noise import gumbel
 from paceline.llm.request import SamplingParams
-from paceline.llm.sampler import Choice, FailedRow, Row, SequenceSampler, choose_rows
-
-V = 60
-INF = np.inf
-
-
-def sampler(vocab_size: int = V, *, output: tuple[int, ...] = (), **options: Any) -> SequenceSampler:
-    own = {name: options.pop(name) for name in ("prompt_ids", "eos_ids", "bad_words", "seed") if name in options}
-    made = SequenceSampler(SamplingParams(**options), vocab_size=vocab_size, **own)
-    made.add(output)
-    return made
-
-
-def row(*values: float) -> np.ndarray:
-    return np.array(values, dtype=np.float32)
-
-
-def random_row(seed: int, size: int = V, scale: float = 2.0, digits: int = 1) -> np.ndarray:
-    """Rounded, so that ties occur."""
-    return (np.random.default_rng(seed).standard_normal(size) * scale).round(digits).astype(np.float32)
-
-
-def greedy(logits: np.ndarray, **options: Any) -> int | str:
-    chosen = sampler(len(logits), temperature=0.0, **options).choose(logits)
-    return chosen.token_id if isinstance(chosen, Choice) else chosen.reason
+from paceline.llm.sampler import Choice, FailedRow, Row, choose_rows
 
 
 def reference(logits: np.ndarray, params: SamplingParams, seed: int, position: int) -> int:
@@ -161,110 +135,6 @@ def test_samples_follow_the_softmax() -> None:
     assert float(((counts - expected) ** 2 / expected).sum()) < 30.0
 
 
-# ── what changes the logits ──────────────────────────────────────────────────────────────────────
-
-
-def penalised(
-    logits: np.ndarray, prompt: tuple[int, ...], output: tuple[int, ...], params: SamplingParams
-) -> np.ndarray:
-    z = logits.copy()
-    for token in {*prompt, *output}:
-        z[token] = z[token] / params.repetition_penalty if z[token] > 0 else z[token] * params.repetition_penalty
-    for token in set(output):
-        z[token] -= np.float32(params.frequency_penalty) * output.count(token) + np.float32(params.presence_penalty)
-    return z
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.integers(0, 9), max_size=12),
-    st.lists(st.integers(0, 9), max_size=12),
-    st.lists(st.integers(0, 9), max_size=4),
-    st.integers(0, 1000),
-)
-def test_penalties_equal_their_formula(prompt: list[int], output: list[int], drafts: list[int], seed: int) -> None:
-    logits = random_row(seed, 10, digits=5)
-    made = sampler(
-        10, prompt_ids=prompt, temperature=0.0, repetition_penalty=1.5, frequency_penalty=0.25, presence_penalty=-0.5
-    )
-    for token in output:  # grown and shrunk in every way
-        made.add([token, 3, 4])
-        made.rollback(2)
-    z = penalised(logits, tuple(prompt), (*output, *drafts), made.params)
-    chosen = made.choose(logits, drafts)
-    assert isinstance(chosen, Choice)
-    assert z[chosen.token_id] == pytest.approx(z.max(), abs=1e-5)
-
-
-def test_long_outputs_are_counted() -> None:
-    made = sampler(1000, temperature=0.0, presence_penalty=2.0, output=tuple(range(999)))
-    assert made.choose(np.zeros(1000, dtype=np.float32)) == Choice(999)
-    made.rollback(999)
-    assert made.choose(np.zeros(1000, dtype=np.float32)) == Choice(0)
-
-
-def test_penalties_may_overflow_without_harm() -> None:
-    assert greedy(row(-3e38, 0, 3e38), repetition_penalty=10.0, prompt_ids=[0, 1]) == 2
-    assert greedy(row(-3e38, 3e38, 2e38), repetition_penalty=0.01, prompt_ids=[0, 1, 2]) == 1
-
-
-def test_bias_moves_a_token() -> None:
-    assert greedy(row(1, 2, 3), logit_bias={0: 5.0}) == 0
-    assert greedy(row(1, 2, 3), logit_bias={2: -100.0}) == 1
-
-
-def test_bias_comes_after_penalties() -> None:
-    assert greedy(row(0, 4), logit_bias={0: 3.0}, repetition_penalty=2.0, prompt_ids=[0, 1]) == 0
-
-
-@pytest.mark.parametrize("ids", [{60: 1.0}, {-1: 1.0}])
-def test_bias_names_tokens_of_the_model(ids: dict[int, float]) -> None:
-    with pytest.raises(InvalidRequest, match=r"ids must be in \[0, 60\)") as caught:
-        sampler(logit_bias=ids)
-    assert caught.value.param == "logit_bias"
-
-
-def test_stop_tokens_are_tokens_of_the_model() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        sampler(stop_token_ids=(60,))
-    assert caught.value.param == "stop_token_ids"
-
-
-def test_bad_words_are_banned_at_their_last_token() -> None:
-    logits = row(0, 1, 2, 3)
-    assert greedy(logits, bad_words=[(3,)]) == 2
-    assert greedy(logits, bad_words=[(1, 2, 3)]) == 3
-    assert greedy(logits, bad_words=[(1, 2, 3)], output=(1, 2)) == 2
-    assert greedy(logits, bad_words=[(1, 2, 3)], output=(2,)) == 3
-    assert sampler(4, temperature=0.0, bad_words=[(1, 2, 3)], output=(1,)).choose(logits, (2,)) == Choice(2)
-
-
-def test_bad_words_are_spelled_with_and_without_a_space() -> None:
-    assert bad_word_tokens(["a", " a"], lambda text: list(text.encode())) == [(97,), (32, 97)]
-
-
-def test_min_tokens_holds_the_end_back() -> None:
-    options = {"min_tokens": 2, "eos_ids": (3,), "stop_token_ids": (2,)}
-    assert greedy(row(0, 1, 2, 3), **options) == 1
-    assert greedy(row(0, 1, 2, 3), **options, output=(0,)) == 1
-    assert greedy(row(0, 1, 2, 3), **options, output=(0, 0)) == 3
-    assert greedy(row(0, 1, 2, 3), **options, ignore_eos=True) == 3
-
-
-def test_a_finished_grammar_ends_below_min_tokens() -> None:
-    made = sampler(4, temperature=0.0, min_tokens=5, eos_ids=(3,))
-    assert made.choose(row(0, 1, 2, 3), mask=np.array([False, False, False, True])) == Choice(3)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_only_what_the_mask_allows_is_chosen(temperature: float) -> None:
-    made = sampler(temperature=temperature)
-    mask = np.zeros(V, dtype=np.bool_)
-    mask[[7, 8]] = True
-    chosen = {made.choose(random_row(seed), (0,) * seed, mask).token_id for seed in range(20)}  # type: ignore[union-attr]
-    assert chosen == {7, 8}
-
-
 # ── broken rows ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -295,36 +165,9 @@ def test_a_row_without_allowed_tokens_fails() -> None:
     assert sampler(2).choose(row(-INF, 1), mask=np.array([True, False])) == FailedRow("nothing_allowed")
 
 
-# ── log-probabilities ────────────────────────────────────────────────────────────────────────────
-
-
-@settings(deadline=None)
-@given(st.integers(0, 1000), st.sampled_from([1, 5, 60, 700, 9000]), st.integers(0, 20))
-def test_logprobs_equal_log_softmax(seed: int, size: int, num_top: int) -> None:
-    logits = random_row(seed, size)
-    z = logits.astype(np.float64)
-    expected = z - np.log(np.exp(z - z.max()).sum()) - z.max()
-    got = token_logprob(logits, size // 2, num_top)
-    order = np.lexsort((np.arange(size), -z))[:num_top]
-    assert got.logprob == pytest.approx(expected[size // 2])
-    assert [token for token, _ in got.top] == order.tolist()
-    assert [value for _, value in got.top] == pytest.approx(expected[order].tolist())
-
-
 def test_logprobs_are_those_of_the_model_not_of_the_options() -> None:
     logits = random_row(4)
     made = sampler(temperature=0.3, top_k=2, logit_bias={9: 100.0}, logprobs=1)
     chosen = made.choose(logits)
     assert isinstance(chosen, Choice)
     assert chosen == Choice(9, token_logprob(logits, 9, 1))
-
-
-def test_logprobs_stay_finite() -> None:
-    logits = row(3e38, -3e38, -INF)
-    assert token_logprob(logits, 2, 3).top == ((0, 0.0), (1, MIN_LOGPROB), (2, MIN_LOGPROB))
-
-
-@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=3000), st.integers(1, 40))
-def test_kth_largest(values: list[float], k: int) -> None:
-    expected = sorted(values, reverse=True)[k - 1] if k <= len(values) else -math.inf
-    assert kth_largest(np.array(values, dtype=np.float32), k) == expected

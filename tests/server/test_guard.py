@@ -68,6 +68,12 @@ def test_no_spelling_of_a_path_goes_round_the_key(locked: Running, path: str) ->
     assert raw(locked, "GET", path) in (400, 401)
 
 
+def test_an_old_version_of_http_does_not_go_round_it_either(locked: Running) -> None:
+    with socket.create_connection(("127.0.0.1", locked.port), timeout=10) as sock:
+        sock.sendall(b"GET /v1/models HTTP/0.9\r\nHost: localhost\r\n\r\n")
+        assert b" 401 " in sock.makefile("rb").readline()
+
+
 @pytest.mark.parametrize(
     "host", ["x/?", "evil.example", "127.0.0.1.evil.example", "localhost:1@evil", "", "[::2]", "10.0.0.1"]
 )

@@ -127,7 +127,7 @@ def test_two_lengths_are_refused(shared: Running) -> None:
 
 @pytest.mark.parametrize(
     "request_line",
-    [b"GET /health HTTP/0.9", b"GET /health", b"GET  /health HTTP/1.1", b"\x16\x03\x01\x00", b"GET /\xff HTTP/1.1"],
+    [b"GET /health", b"GET  /health HTTP/1.1", b"\x16\x03\x01\x00", b"GET /\xff HTTP/1.1"],
 )
 def test_what_is_not_http_1_1_is_refused(shared: Running, request_line: bytes) -> None:
     with connect(shared) as sock:

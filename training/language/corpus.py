@@ -24,7 +24,7 @@ TRAIN_SEEDS: Final = 1_000_000  # tables with smaller seeds are never trained on
 ANSWER_WEIGHT: Final = 8.0
 PROMPT_WEIGHT: Final = 0.5
 ROW: Final = 256
-CODE_SHARE: Final = 0.15  # of the rows are code from the start
+CODE_SHARE: Final = 0.1  # of the rows are code from the start
 PROMPT_SHARE: Final = 0.25  # of the prompt's tokens are predicted at all
 SKIPPED: Final = frozenset(
     {"test", "tests", "site-packages", "idlelib", "lib2to3", "encodings", "turtledemo", "ensurepip"}
@@ -125,10 +125,10 @@ def record_turns(rng: random.Random, num_turns: int) -> list[tuple[str, str]]:
 def conversation(rng: random.Random, most_turns: int) -> tuple[str | None, list[tuple[str, str]]]:
     """A system text and the turns of one chat."""
     roll = rng.random()
-    if roll < 0.05:
+    if roll < 0.03:
         return talk.small_talk(rng)
-    num_turns = min(rng.choice((1, 2, 4, 12, 12)), most_turns)
-    maker = record_turns if roll < 0.15 else table_turns
+    num_turns = min(rng.choice((1, 3, 12, 12, 12)), most_turns)
+    maker = record_turns if roll < 0.25 else table_turns
     return rng.choice(SYSTEMS), maker(rng, num_turns)
 
 
@@ -155,7 +155,7 @@ class Corpus:
     def _chat(self, rng: random.Random, room: int) -> Document:
         """A chat of at most `room` tokens; turns that do not fit are left out."""
         while True:
-            system, turns = conversation(rng, most_turns=room // 40)
+            system, turns = conversation(rng, most_turns=room // 16)
             while turns:
                 chat = self.encode_chat(rng, system, turns)
                 if len(chat.ids) <= room:

@@ -35,6 +35,7 @@ def export(folder: Path, model: Qwen3, tokenizer: Tokenizer) -> None:
     weights = {name: p.detach().to("cpu", torch.bfloat16).contiguous() for name, p in model.named_parameters()}
     beside = folder / f"{WEIGHTS}.writing"
     save_file(weights, beside, {"format": "pt"})
+    beside.chmod(0o644)  # save_file makes it readable by its owner alone
     os.replace(beside, folder / WEIGHTS)
 
 

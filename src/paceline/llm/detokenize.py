@@ -194,7 +194,7 @@ def _byte_level_bytes(token: str) -> bytes:
     (b' hi', '<｜end｜>')
     """
     try:
-        return bytes(_BYTE_OF[character] for character in token)
+        return bytes(BYTE_OF[character] for character in token)
     except KeyError:
         return token.encode()
 
@@ -206,4 +206,4 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-_BYTE_OF = _byte_alphabet()
+BYTE_OF = _byte_alphabet()

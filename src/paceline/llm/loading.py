@@ -49,7 +49,9 @@ def load(config: EngineConfig) -> LoadedModel:
     return LoadedModel(load_core(config, model, folder, tokenizer, defaults), tokenizer, template, defaults)
 
 
-def load_core(config: EngineConfig, folder: Path, tokenizer: Tokenizer, defaults: GenerationDefaults) -> EngineCore:
+def load_core(
+    config: EngineConfig, model: ModelConfig, folder: Path, tokenizer: Tokenizer, defaults: GenerationDefaults
+) -> EngineCore:
     """Packs the weights, sizes the KV pool and joins scheduler, runner and outputs."""
     weights = open_weights(folder, model)
     num_blocks = pool_blocks(config, model, kv_itemsize(model.dtype))
