@@ -43,7 +43,7 @@ class Arm:
             stderr=log.open("ab"),
             cwd=ROOT,
             env={**os.environ, **env},
-            start_new_session=True,
+            process_group=0,
         )
 
     @property

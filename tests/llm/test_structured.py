@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.llm.folders import tiny_tokenizer
+from tests.llm.grammars import EOS, TOKENIZER, TokenizerFile, V, choice, schema
 
 from paceline.errors import InvalidRequest
-from paceline.llm.grammar_probe import GrammarProbe, Verdict, examine, make_tokenizer
-from paceline.llm.grammar_source import explain, to_source
+from paceline.llm.grammar_probe import GrammarProbe, Verdict
 from paceline.llm.request import MAX_CHOICES, MAX_GRAMMAR_BYTES, Grammar
 from paceline.llm.structured import GrammarCompiler, Matcher
 
-TOKENIZER = tiny_tokenizer()
-V = 384  # some ids more than the tokenizer has
-EOS = (2, 0)
 PERSON = {
     "type": "object",
     "properties": {
@@ -35,24 +29,11 @@ PERSON = {
 }
 
 
-class TokenizerFile:
-    def to_json(self) -> str:
-        return TOKENIZER.to_str()
-
-
 @pytest.fixture(scope="module")
 def compiler() -> Iterator[GrammarCompiler]:
     made = GrammarCompiler(TokenizerFile(), V, EOS)
     yield made
     made.close()
-
-
-def schema(value: object) -> Grammar:
-    return Grammar("json_schema", json.dumps(value))
-
-
-def choice(*texts: str) -> Grammar:
-    return Grammar("choice", json.dumps(texts))
 
 
 def ids(text: str) -> list[int]:
@@ -189,7 +170,7 @@ def test_masks_have_the_size_of_the_model(compiler: GrammarCompiler) -> None:
     assert small.compile(choice("yes")).mask().shape == (200,)
 
 
-# ── broken and hostile grammars ──────────────────────────────────────────────────────────────────
+# ── broken grammars ──────────────────────────────────────────────────────────────────────────────
 
 BROKEN = {
     "not json": (Grammar("json_schema", "{"), "grammar is not a JSON schema: the text is not valid JSON"),
@@ -227,61 +208,12 @@ def test_broken_grammars_are_refused_in_plain_words(compiler: GrammarCompiler, n
     assert message in refused(compiler, grammar)
 
 
-HOSTILE = {
-    "nested repetition": Grammar("regex", "(a+)+$"),
-    "huge repetition": Grammar("regex", "a{100000000}"),
-    "repetition of repetitions": Grammar("regex", "(a{1000}){1000}"),
-    "optional run": Grammar("regex", "a?" * 30_000),
-    "long gaps": Grammar("regex", ".*a.{40}.*b.{40}.*c.{40}d"),
-    "many alternatives": Grammar("regex", "|".join(f"[a-z]{{{i}}}{i}" for i in range(1, 2000))),
-    "intersection": schema({"allOf": [{"type": "string", "pattern": f".*a.{{{i}}}b.*"} for i in range(40)]}),
-    "multiple": schema({"type": "integer", "multipleOf": 9999991}),
-    "deep references": schema(
-        {
-            "$defs": {f"a{i}": {"type": "array", "items": {"$ref": f"#/$defs/a{i + 1}"}} for i in range(1000)}
-            | {"a1000": {"type": "string"}},
-            "$ref": "#/$defs/a0",
-        }
-    ),
-    "doubling references": schema(
-        {
-            "$defs": {f"a{i}": {"anyOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(700)} | {"a700": {}},
-            "$ref": "#/$defs/a0",
-        }
-    ),
-    "every property optional": schema({"type": "object", "properties": {f"k{i}": {} for i in range(3000)}}),
-}
-
-
-@pytest.mark.timeout(30)  # each takes a second or less on a machine that is not busy
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_grammars_neither_hang_nor_kill(compiler: GrammarCompiler, name: str) -> None:
-    try:
-        matcher = compiler.compile(HOSTILE[name])
-    except InvalidRequest as error:
-        assert re.fullmatch(r"grammar [\w ,:-]+", str(error))
-    else:
-        assert matcher.mask().any()
-    assert follow(compiler.compile(choice("yes")), "yes").is_finished
-
-
-def test_some_hostile_grammars_must_be_refused(compiler: GrammarCompiler) -> None:
-    for name in ("intersection", "multiple", "deep references", "huge repetition"):
-        assert "too complex" in refused(compiler, HOSTILE[name])
-
-
 def test_ordinary_depth_and_size_pass(compiler: GrammarCompiler) -> None:
     chain = {f"a{i}": {"type": "array", "items": {"$ref": f"#/$defs/a{i + 1}"}} for i in range(50)}
     compiler.compile(schema({"$defs": chain | {"a50": {"type": "string"}}, "$ref": "#/$defs/a0"}))
     compiler.compile(schema({"enum": [f"value {i}" for i in range(MAX_CHOICES)]}))
     compiler.compile(choice(*(f"{i} text" for i in range(MAX_CHOICES))))
     compiler.compile(schema({"enum": [{"$ref": "http://data.example"}]}))
-
-
-def test_errors_hold_nothing_of_the_engine() -> None:
-    dump = 'Parser Error: token "x"\n<state>\nlexeme_set: {0: 0x7ffd}\n</state>'
-    assert explain(dump) == "grammar is not supported"
-    assert explain('Unimplemented keys: ["a\\nb", "<script>", "$dynamicRef"]').endswith("not supported: $dynamicRef")
 
 
 # ── the compiler and its child ───────────────────────────────────────────────────────────────────
@@ -324,16 +256,6 @@ def test_several_threads_may_compile(compiler: GrammarCompiler) -> None:
             assert follow(matcher, f"x{index % 5}y").is_finished
 
 
-def test_a_lost_child_is_replaced(compiler: GrammarCompiler) -> None:
-    compiler.compile(Grammar("regex", "before"))
-    assert compiler._backend is not None
-    child = compiler._backend.probe._child
-    assert child is not None
-    os.kill(child._process.pid, signal.SIGKILL)
-    child._process.wait()
-    compiler.compile(Grammar("regex", "after"))
-
-
 def test_a_tokenizer_without_byte_spelling_is_refused() -> None:
     class Other:
         def to_json(self) -> str:
@@ -341,9 +263,3 @@ def test_a_tokenizer_without_byte_spelling_is_refused() -> None:
 
     compiler = GrammarCompiler(Other(), V, EOS)
     assert refused(compiler, choice("a")) == "this model's tokenizer does not allow structured output"
-
-
-def test_examination_walks_into_the_grammar() -> None:
-    tokenizer = make_tokenizer(TOKENIZER.to_str(), V, EOS)
-    assert examine(tokenizer, to_source(schema(PERSON))).error is None
-    assert examine(tokenizer, to_source(Grammar("regex", "(a"))).error

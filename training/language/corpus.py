@@ -25,7 +25,7 @@ ANSWER_WEIGHT: Final = 8.0
 PROMPT_WEIGHT: Final = 0.5
 ROW: Final = 256
 CODE_SHARE: Final = 0.1  # of the rows are code from the start
-PROMPT_SHARE: Final = 0.25  # of the prompt's tokens are predicted at all
+PROMPT_SHARE: Final = 0.15  # of the prompt's tokens are predicted at all
 SKIPPED: Final = frozenset(
     {"test", "tests", "site-packages", "idlelib", "lib2to3", "encodings", "turtledemo", "ensurepip"}
 )
@@ -104,7 +104,7 @@ def table_turns(rng: random.Random, num_turns: int) -> list[tuple[str, str]]:
 
 def field_order(rng: random.Random, row: Row, needed: set[str]) -> list[str]:
     """Random order; most rows show only a part of the fields that nobody asks for."""
-    share = rng.choice((1.0, 0.5, 0.25))
+    share = rng.choice((1.0, 0.4, 0.2, 0.0))
     names = [name for name in row if name in needed or rng.random() < share]
     rng.shuffle(names)
     return names
@@ -127,7 +127,7 @@ def conversation(rng: random.Random, most_turns: int) -> tuple[str | None, list[
     roll = rng.random()
     if roll < 0.03:
         return talk.small_talk(rng)
-    num_turns = min(rng.choice((1, 3, 12, 12, 12)), most_turns)
+    num_turns = min(rng.choice((2, 16, 16, 16)), most_turns)
     maker = record_turns if roll < 0.25 else table_turns
     return rng.choice(SYSTEMS), maker(rng, num_turns)
 
@@ -155,31 +155,30 @@ class Corpus:
     def _chat(self, rng: random.Random, room: int) -> Document:
         """A chat of at most `room` tokens; turns that do not fit are left out."""
         while True:
-            system, turns = conversation(rng, most_turns=room // 16)
-            while turns:
-                chat = self.encode_chat(rng, system, turns)
-                if len(chat.ids) <= room:
-                    return chat
-                turns.pop()
+            chat = self.encode_chat(rng, *conversation(rng, most_turns=room // 16), room)
+            if chat.ids:
+                return chat
 
     def _window(self, rng: random.Random, length: int) -> Document:
         start = rng.randrange(len(self._code) - length)
         return Document(self._code[start : start + length].tolist(), ([0.0] + [1.0] * (length - 1))[:length])
 
-    def encode_chat(self, rng: random.Random, system: str | None, turns: Sequence[tuple[str, str]]) -> Document:
+    def encode_chat(
+        self, rng: random.Random, system: str | None, turns: Sequence[tuple[str, str]], room: int
+    ) -> Document:
         pieces: list[str] = []
         for number, (user, reply) in enumerate(turns):
             head = tables.chat(user, system if number == 0 else None)
             pieces += [head if number == 0 else "\n" + head, f"{reply}{END}"]
-        encoded = self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-        document = Document([], [])
-        for number, piece in enumerate(encoded):
-            document.ids.extend(piece.ids)
-            document.weights.extend(
-                ANSWER_WEIGHT if number % 2 else PROMPT_WEIGHT * (rng.random() < PROMPT_SHARE) for _ in piece.ids
-            )
-        document.weights[0] = 0.0
-        return document
+        encoded = [piece.ids for piece in self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)]
+        chat = Document([], [])
+        for ask, reply_ids in zip(encoded[::2], encoded[1::2], strict=True):
+            if len(chat.ids) + len(ask) + len(reply_ids) > room:
+                break
+            chat.ids.extend(ask + reply_ids)
+            chat.weights.extend(PROMPT_WEIGHT * (rng.random() < PROMPT_SHARE) for _ in ask)
+            chat.weights.extend([ANSWER_WEIGHT] * len(reply_ids))
+        return chat
 
 
 def sample_texts(seed: int, num_chats: int) -> Iterator[str]:

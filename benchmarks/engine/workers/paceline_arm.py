@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paceline
 from numpy.typing import NDArray
 
 from benchmarks.common.child import intervals_ms, resident_bytes, serve
@@ -36,7 +36,7 @@ def load(path: str, weights: str, num_threads: int, kv_memory: int | None = None
     return {
         "load_s": time.perf_counter() - started_s,
         "resident_bytes": resident_bytes(),
-        "version": metadata.version("paceline"),
+        "version": paceline.__version__,
         "runner": info.runner,
         "weights_bytes": info.weights_bytes,
         "kv_bytes": info.kv_bytes,

@@ -2,8 +2,9 @@
 
 No limit of the grammar engine bounds everything: an intersection of forty patterns or a large
 ``multipleOf`` compiles for minutes, and a chain of a thousand references overflows the stack and
-ends the process. The child has half a second of processor time, a ceiling on memory and a small
-stack, walks a few tokens into the grammar and reports; a grammar that it survives is harmless here.
+ends the process. So a child, which has the tokenizer loaded, forks for every grammar: the fork has half a
+second of processor time, a ceiling on memory and a small stack, walks a few tokens into the grammar
+and reports. A grammar that it survives is harmless here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import os
 import random
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -27,7 +29,7 @@ from typing import Any, final
 import llguidance
 import msgspec
 
-from paceline.errors import ResourceError
+from paceline.errors import NotReady
 from paceline.llm.grammar_source import TOO_COMPLEX
 from paceline.process.frames import MESSAGE, Channel, ChannelClosed, Codec
 
@@ -41,6 +43,9 @@ STEP_FUEL = 50_000  # of one mask: some ten milliseconds
 MAX_LEXER_STATES = 20_000  # one to two kilobytes each
 
 _START_S = 60.0
+_ANSWER_S = MAX_WALL_S + 0.4
+_MAX_ERROR_CHARACTERS = 1000
+_MAX_VERDICT_BYTES = 8192  # fits a pipe at once
 _IDLE_S = 60.0
 _STACK_BYTES = 2**20
 _NUM_WALKS, _NUM_STEPS = 3, 12
@@ -90,17 +95,20 @@ class GrammarProbe:
         self._child: _ChildProcess | None = None
 
     def check(self, source: str) -> Verdict:
-        """Compiles and walks ``source`` over there. Returns after at most 1.5 s, when the child is up."""
+        """Compiles and walks ``source`` over there. Returns after at most two seconds, when the child is up.
+
+        NotReady if there is no process to be had.
+        """
         with self._lock:
-            while True:
+            for _ in range(2):
                 child = self._ready_child()
                 verdict = child.ask(source)
                 if verdict is not None:
                     return verdict
                 self._child = None
                 if child.end() != 0:  # it did not leave by itself, for want of work
-                    self._child = self._spawn()  # up by the time it is needed
-                    return Verdict(TOO_COMPLEX)
+                    break
+        return Verdict(TOO_COMPLEX)
 
     def close(self) -> None:
         """Ends the child."""
@@ -125,7 +133,7 @@ class GrammarProbe:
                 process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, pass_fds=descriptors)
         except OSError as error:
             ours.close()
-            raise ResourceError(f"cannot start the process that checks grammars: {error.strerror or error}") from error
+            raise NotReady(f"cannot start the process that checks grammars: {error.strerror or error}") from error
         return _ChildProcess(process, Channel(ours))
 
 
@@ -147,7 +155,7 @@ class _ChildProcess:
         try:
             self._channel.send(MESSAGE, Probe(source))
             self._up = self._up or self._receive(_START_S) is not None
-            return self._receive(MAX_WALL_S) if self._up else None
+            return self._receive(_ANSWER_S) if self._up else None
         except ChannelClosed:
             return None
 
@@ -182,12 +190,10 @@ def main(channel_fd: int, file_fd: int, vocab_size: int, eos_ids: Sequence[int])
     channel = Channel(socket.socket(fileno=channel_fd))
     codec: Codec[Probe] = Codec(Probe)
     tokenizer = make_tokenizer(_read_all(file_fd), vocab_size, eos_ids)
-    # Less than any thread of the parent has: what overflows its stack must do so here.
-    resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, resource.RLIM_INFINITY))
     channel.send(MESSAGE, Verdict())
     with contextlib.suppress(ChannelClosed):
         for body in _messages(channel):
-            channel.send(MESSAGE, _limited(tokenizer, codec.decode(body).source))
+            channel.send(MESSAGE, _try_in_fork(tokenizer, codec.decode(body).source))
 
 
 def _messages(channel: Channel) -> Iterator[bytes]:
@@ -199,13 +205,31 @@ def _messages(channel: Channel) -> Iterator[bytes]:
             last = time.monotonic()
 
 
-def _limited(tokenizer: Any, source: str) -> Verdict:
-    # Over a limit the kernel ends this process, or an allocation fails and the grammar engine aborts.
-    _limit_memory()
+def _try_in_fork(tokenizer: Any, source: str) -> Verdict:
+    reader, writer = os.pipe()
+    fork = os.fork()
+    if fork == 0:
+        try:
+            _set_limits()
+            os.write(writer, msgspec.msgpack.encode(examine(tokenizer, source)))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb", buffering=0) as answer:
+        came = bool(select.select([answer], [], [], MAX_WALL_S)[0])
+        body = answer.read(_MAX_VERDICT_BYTES) if came else b""
+    os.kill(fork, signal.SIGKILL)
+    os.waitpid(fork, 0)
+    return msgspec.msgpack.decode(body, type=Verdict) if body else Verdict(TOO_COMPLEX)
+
+
+def _set_limits() -> None:
+    """Over one of them the kernel ends this process, or an allocation fails and the grammar engine aborts it."""
+    # Less than any thread of the parent has: what overflows its stack must do so here.
+    resource.setrlimit(resource.RLIMIT_STACK, (_STACK_BYTES, resource.RLIM_INFINITY))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_statm(0) + MAX_EXTRA_BYTES, resource.RLIM_INFINITY))
     signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
-    verdict = examine(tokenizer, source)
-    signal.setitimer(signal.ITIMER_PROF, 0.0)
-    return verdict
 
 
 def examine(tokenizer: Any, source: str) -> Verdict:
@@ -215,7 +239,7 @@ def examine(tokenizer: Any, source: str) -> Verdict:
     chance = random.Random(0)
     for _ in range(_NUM_WALKS):
         if error := matcher.get_error() or _walk(matcher.deep_copy(), tokenizer, chance):
-            return Verdict(error)
+            return Verdict(error[:_MAX_ERROR_CHARACTERS])
     return Verdict(None, max(0, _resident_bytes() - before))
 
 
@@ -240,12 +264,6 @@ def _bits(mask: bytes) -> list[int]:
 def _read_all(descriptor: int) -> str:
     """A shared file from its beginning, whatever its offset."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
-
-
-def _limit_memory() -> None:
-    if sys.platform == "linux":
-        ceiling = _statm(0) + MAX_EXTRA_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (ceiling, resource.RLIM_INFINITY))
 
 
 def _resident_bytes() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import final
 
-from paceline.errors import InvalidRequest, QueueFull
+from paceline.errors import InvalidRequest, NotReady, QueueFull, RejectedError
 from paceline.llm.core import EngineCore
 from paceline.llm.messages import Refused
 from paceline.llm.request import Request
@@ -49,7 +49,7 @@ class Intake:
                 continue
             del self._compiling[request.request_id]
             error = future.exception()
-            if isinstance(error, InvalidRequest):
+            if isinstance(error, RejectedError):
                 yield _refused(request, error)
             elif error is not None:
                 raise error
@@ -64,12 +64,15 @@ class Intake:
     def _submit(self, request: Request) -> Refused | None:
         try:
             self._core.submit(request)
-        except (InvalidRequest, QueueFull) as error:
+        except RejectedError as error:
             return _refused(request, error)
         return None
 
 
-def _refused(request: Request, error: InvalidRequest | QueueFull) -> Refused:
-    if isinstance(error, QueueFull):
-        return Refused(request_id=request.request_id, message=str(error), retry_after_s=error.retry_after_s)
-    return Refused(request_id=request.request_id, message=str(error), param=error.param, code=error.code)
+def _refused(request: Request, error: RejectedError) -> Refused:
+    match error:
+        case QueueFull() | NotReady():
+            return Refused(request_id=request.request_id, message=str(error), retry_after_s=error.retry_after_s)
+        case InvalidRequest():
+            return Refused(request_id=request.request_id, message=str(error), param=error.param, code=error.code)
+    raise error

@@ -11,7 +11,7 @@ from paceline.llm.request import TokenLogprob
 
 MIN_LOGPROB = -9999.0  # stands for minus infinity, which JSON cannot hold; the OpenAI API's value
 
-_NUM_GROUPS_PER_RANK = 8
+_NUM_GROUPS_PER_RANK = 2
 _GROUP = 64
 
 

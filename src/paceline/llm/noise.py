@@ -94,14 +94,18 @@ def coupled_argmax(scores: NDArray[np.float64], token_ids: NDArray[np.integer] |
     leading_id = leader if token_ids is None else int(token_ids[leader])
     bar = float(scores[leader]) + _gumbel_of_one(key, leading_id) - MAX_GUMBEL
     near = np.flatnonzero(scores >= bar)
-    best, winner = -math.inf, leader
-    for start in range(0, len(near), _PIECE):
-        piece = near[start : start + _PIECE]
-        noisy = scores[piece] + gumbel_of(noise_bits(key, piece if token_ids is None else token_ids[piece]))
+    picked = 3 * len(near) < len(scores)  # else picking them out would cost more than it saves
+    if picked:
+        scores, token_ids = scores[near], near if token_ids is None else token_ids[near]
+    token_ids = np.arange(len(scores)) if token_ids is None else token_ids
+    best, winner = -math.inf, 0
+    for start in range(0, len(scores), _PIECE):
+        piece = slice(start, start + _PIECE)
+        noisy = scores[piece] + gumbel_of(noise_bits(key, token_ids[piece]))
         index = int(noisy.argmax())
         if noisy[index] > best:
-            best, winner = float(noisy[index]), int(piece[index])
-    return winner
+            best, winner = float(noisy[index]), start + index
+    return int(near[winner]) if picked else winner
 
 
 def _gumbel_of_one(key: int, token_id: int) -> float:

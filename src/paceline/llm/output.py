@@ -35,7 +35,7 @@ class SequenceOutput:
 
     def __init__(
         self, request: Request, index: int, max_tokens: int, sampler: SequenceSampler, text: TextStream,
-        matcher: Matcher | None, eos_ids: frozenset[int],
+        matcher: Matcher | None, forget_grammar: Callable[[], None], eos_ids: frozenset[int],
     ) -> None:  # fmt: skip
         self._request = request
         self._index = index
@@ -43,6 +43,7 @@ class SequenceOutput:
         self._sampler = sampler
         self._text = text
         self._matcher = matcher
+        self._forget_grammar = forget_grammar
         self._eos_ids = frozenset() if request.params.ignore_eos else eos_ids
         self._stop_ids = frozenset(request.params.stop_token_ids)
         self._prompt: list[TokenLogprob | None] = [None]
@@ -63,6 +64,8 @@ class SequenceOutput:
     def accept(self, choice: Choice | FailedRow, sequence: Sequence) -> tuple[Outcome, Delta]:
         """Takes the token of a step in; what the scheduler and the client must know of it."""
         if isinstance(choice, FailedRow):
+            if self._matcher is not None and self._matcher.failed:
+                self._forget_grammar()
             return Outcome((), "error"), self.fail(choice.reason)
         token = choice.token_id
         reason, stop_reason, text = self._advance(token)
@@ -103,11 +106,13 @@ class SequenceOutput:
             return "stop", token, self._text.finish()
         if token in self._eos_ids:
             return "stop", None, self._text.finish()
-        if self._matcher is not None:
-            self._matcher.advance(token)
         text = self._text.push((token,))
         if self._text.stopped is not None:
             return "stop", self._text.stopped, text
+        if self._matcher is not None:
+            self._matcher.advance(token)
+            if self._matcher.is_finished:  # only an end-of-text token could follow
+                return "stop", None, text + self._text.finish()
         if self._sampler.num_output == self._max_tokens:
             return "length", None, text + self._text.finish()
         return None, None, text
@@ -151,14 +156,17 @@ class OutputFactory:
             for index in range(params.n)
         ]
 
+        def forget_grammar() -> None:
+            if params.grammar is not None:
+                self._grammars.forget(params.grammar)
+
         def make(index: int, max_tokens: int) -> SequenceOutput:
             return SequenceOutput(
                 request, index, max_tokens, samplers[index],
                 TextStream(
                     self._texts, stop=params.stop, include_stop=params.include_stop, after=request.prompt[-_CONTEXT_TOKENS:]
                 ),
-                None if matcher is None else matcher.copy(),
-                frozenset(self._eos_ids),
+                None if matcher is None else matcher.copy(), forget_grammar, frozenset(self._eos_ids),
             )  # fmt: skip
 
         return make

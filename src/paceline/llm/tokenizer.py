@@ -51,7 +51,10 @@ class _Special:
 class Tokenizer:
     """The tokenizer of a model folder; safe to share between threads."""
 
-    def __init__(self, inner: tokenizers.Tokenizer, eos_ids: Sequence[int] = ()) -> None:
+    def __init__(self, inner: tokenizers.Tokenizer, eos_ids: Sequence[int] = (), *, source: Path | None = None) -> None:
+        """``source`` is the file that ``inner`` was read from, if any."""
+        self._source = source
+        self._json = None if source else inner.to_str()
         added = inner.get_added_tokens_decoder()
         self._specials = {
             token.content: _Special(token_id, token.lstrip, token.rstrip)
@@ -86,7 +89,7 @@ class Tokenizer:
             inner = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path}: not a tokenizer ({str(error)[:120]})") from None
-        return cls(inner, read_generation(folder).eos_token_ids)
+        return cls(inner, read_generation(folder).eos_token_ids, source=path)
 
     @property
     def special_strings(self) -> tuple[str, ...]:
@@ -143,7 +146,7 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """The tokenizer in the form of ``tokenizer.json``, for libraries that build their own from it."""
-        return self._inner.to_str()
+        return self._source.read_text("utf-8") if self._source else self._json or ""
 
     def _matches(self, text: str) -> list[re.Match[str]]:
         found = []

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
+from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from paceline.errors import ConfigError, ResourceError
 from paceline.llm.config import Quantize
-from paceline.llm.model.attention import PagedAttention
+from paceline.llm.model.attention import Attend, PagedAttention
 from paceline.llm.model.checkpoint import DecoderWeights
 from paceline.llm.model.config import DType, ModelConfig
 from paceline.llm.model.decoder import Decoder
 from paceline.llm.model.kv import KVPool
 from paceline.llm.model.linear import Placement
+from paceline.llm.model.quantize import Bits
 from paceline.llm.rows import RowBatch
+
+if TYPE_CHECKING:
+    from paceline.llm.cuda.graphs import DecodeGraphs
 
 _DTYPES: dict[DType, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-_BITS = {None: None, "int8": 8, "int4": 4}
+_BITS: dict[Quantize | None, Bits | None] = {None: None, "int8": 8, "int4": 4}
+
+
+class Attention(Protocol):
+    """How rows attend on a device; one call makes what all layers of a forward pass share."""
+
+    def begin(self, batch: RowBatch) -> Attend: ...
 
 
 class TorchRunner:
@@ -48,10 +61,14 @@ class TorchRunner:
         try:
             with torch.inference_mode():
                 self._decoder = Decoder(weights, config, placement)
-                self._pool = KVPool(config, num_blocks, placement.dtype, self._device)
+                # one block more than the scheduler knows of: rows that only pad a graph write there
+                self._pool = KVPool(config, num_blocks + 1, placement.dtype, self._device)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise ResourceError(f"the model and {num_blocks} KV blocks do not fit; lower --kv-memory") from error
-        self._attention = PagedAttention(config, self._pool, self._device)
+        self._attention: Attention = PagedAttention(config, self._pool, self._device)
+        self._graphs: DecodeGraphs | None = None
+        if self._device.type == "cuda" and importlib.util.find_spec("triton"):
+            self._use_kernels()
         self.weights_bytes = self._decoder.num_bytes
         self.kv_bytes = self._pool.num_bytes
 
@@ -59,12 +76,13 @@ class TorchRunner:
     def forward(self, batch: RowBatch) -> NDArray[np.float32]:
         """Store the rows' keys and values; logits of ``batch.logit_rows`` [L, V]."""
         assert batch.num_rows <= self._max_rows, f"{batch.num_rows} rows, prepared for {self._max_rows}"
+        if self._graphs is not None and self._graphs.serves(batch):
+            return _to_numpy(self._graphs.run(batch))
         state = self._decoder.hidden(
             self._tensor(batch.token_ids), self._tensor(batch.positions), self._attention.begin(batch)
         )
         wanted = state.index_select(0, self._tensor(batch.logit_rows))
-        logits: NDArray[np.float32] = self._decoder.logits(wanted).cpu().numpy()
-        return logits
+        return _to_numpy(self._decoder.logits(wanted))
 
     @torch.inference_mode()
     def move(self, sources: NDArray[np.int32], targets: NDArray[np.int32]) -> None:
@@ -73,10 +91,23 @@ class TorchRunner:
 
     def close(self) -> None:
         """Give weights and pool back."""
-        del self._decoder, self._attention, self._pool
+        del self._decoder, self._attention, self._graphs, self._pool
+
+    def _use_kernels(self) -> None:
+        from paceline.llm.cuda.attention import TritonAttention
+        from paceline.llm.cuda.graphs import DecodeGraphs
+
+        attention = TritonAttention(self.config, self._pool, self._device)
+        self._attention = attention
+        self._graphs = DecodeGraphs(self._decoder, attention, self.config.max_model_len, spare_block=self.num_blocks)
 
     def _tensor(self, array: NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(np.asarray(array, np.int64)).to(self._device)
+
+
+def _to_numpy(logits: torch.Tensor) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = logits.cpu().numpy()
+    return values
 
 
 def choose_device(name: str) -> torch.device:

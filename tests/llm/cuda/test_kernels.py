@@ -47,7 +47,9 @@ def test_equals_torch(tmp_path: Path, family: str, overrides: dict[str, Any], se
 
     pools = [KVPool(config, 18, torch.float32, DEVICE) for _ in range(2)]
     stored = normal(*pools[0]._pool.shape)
-    inputs = [normal(batch.num_rows, n, config.head_dim) for n in (config.num_heads, config.num_kv_heads, config.num_kv_heads)]
+    inputs = [
+        normal(batch.num_rows, n, config.head_dim) for n in (config.num_heads, config.num_kv_heads, config.num_kv_heads)
+    ]
     outputs = []
     for pool, make in zip(pools, (PagedAttention, attention.TritonAttention), strict=True):
         pool._pool.copy_(stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class DecodeGraphs:
         self._table_width = -(-max_model_len // BLOCK_SIZE)
         self._spare_slot = spare_block * BLOCK_SIZE
         self._captured: dict[int, _Captured] = {}
-        self._memory: tuple[int, int] | None = None  # shared by all graphs: one runs at a time
+        self._memory: Any = None  # shared by all graphs: one runs at a time
 
     def serves(self, batch: RowBatch) -> bool:
         """Whether ``batch`` is a plain decode step that a graph can run."""
@@ -92,7 +93,7 @@ class DecodeGraphs:
             attend = self._attention.attend_rows(rows)
             return self._decoder.logits(self._decoder.hidden(token_ids, positions, attend))
 
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # kernels are compiled and workspaces made outside the capture
             step()

@@ -5,10 +5,30 @@ the stored positions, and keeps a running softmax over them (Dao et al. 2022; sp
 A second kernel joins the splits.
 """
 
+# Triton's language has its own types, which annotations cannot name.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def _seen(
+    stored, inside, cached, local, ancestor, position, positions, begin,
+    WINDOW: tl.constexpr,
+):  # fmt: skip
+    """Which of the stored positions [KEYS] each member sees [MEMBERS, KEYS]."""
+    appended = stored - cached
+    bit = (ancestor[:, None] >> tl.minimum(tl.maximum(appended, 0), 63)[None, :].to(tl.int64)) & 1
+    named = (appended[None, :] < 0) | ((appended[None, :] < 64) & (bit == 1))
+    seen = tl.where(ancestor[:, None] == 0, appended[None, :] <= local[:, None], named)
+    if WINDOW > 0:
+        new = inside & (appended >= 0)
+        key_position = tl.where(new, tl.load(positions + begin + appended, mask=new, other=0), stored)
+        seen = seen & (position[:, None] - key_position[None, :] < WINDOW)
+    return seen & inside[None, :]
 
 
 @triton.jit
@@ -68,16 +88,8 @@ def attend_kernel(
         readable = inside[:, None] & real[None, :]
         key = tl.load(keys + place, mask=readable, other=0.0)
         scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
-
-        appended = stored - cached
-        bit = (ancestor[:, None] >> tl.minimum(tl.maximum(appended, 0), 63)[None, :].to(tl.int64)) & 1
-        named = (appended[None, :] < 0) | ((appended[None, :] < 64) & (bit == 1))
-        seen = tl.where(ancestor[:, None] == 0, appended[None, :] <= local[:, None], named)
-        if WINDOW > 0:
-            new = inside & (appended >= 0)
-            key_position = tl.where(new, tl.load(positions + begin + appended, mask=new, other=0), stored)
-            seen = seen & (position[:, None] - key_position[None, :] < WINDOW)
-        scores = tl.where(seen & inside[None, :], scores, float("-inf"))
+        seen = _seen(stored, inside, cached, local, ancestor, position, positions, begin, WINDOW)
+        scores = tl.where(seen, scores, float("-inf"))
 
         higher = tl.maximum(best, tl.max(scores, 1))
         base = tl.where(higher == float("-inf"), 0.0, higher)

@@ -30,8 +30,7 @@ class _Group:
 
     rows: torch.Tensor  # [S * n] places in the batch
     blocks: torch.Tensor  # [S * T / 16]
-    hidden: torch.Tensor  # [S, n, T] True where a row must not look
-    unwritten: torch.Tensor  # [S, T] True where nothing of the sequence is stored
+    mask: torch.Tensor  # added to scores, 0 or -inf: [Hkv * S, G * n, T], or [1, n, T] for a fused prefill
     num_seqs: int
 
 
@@ -73,10 +72,21 @@ class PagedAttention:
         return _Group(
             rows=self._to_device(rows.ravel()),
             blocks=self._to_device(batch.block_tables[members[:, None], columns].astype(np.int64).ravel()),
-            hidden=self._to_device(~visible(batch, rows, stored, cached, window)),
-            unwritten=self._to_device(stored >= cached[:, None] + num_rows),
+            mask=self._mask(visible(batch, rows, stored, cached, window)),
             num_seqs=len(members),
         )
+
+    def _mask(self, seen: NDArray[np.bool_]) -> torch.Tensor:
+        seqs, num_rows, length = seen.shape
+        hidden = self._to_device(~seen)
+        mask = torch.zeros(hidden.shape, dtype=self._pool.dtype, device=self._device).masked_fill_(
+            hidden, float("-inf")
+        )
+        if num_rows > MAX_BATCHED_ROWS:
+            return mask
+        kv_heads, share = self._config.num_kv_heads, self._config.num_heads // self._config.num_kv_heads
+        wide = mask[None, :, None].expand(kv_heads, seqs, share, num_rows, length)
+        return wide.reshape(kv_heads * seqs, share * num_rows, length)
 
     def _attend_group(self, layer: int, queries: torch.Tensor, group: _Group) -> torch.Tensor:
         """Output of one group's rows [S * n, Hq * D]."""
@@ -85,8 +95,6 @@ class PagedAttention:
         seqs = group.num_seqs
         keys = self._gather(self._pool.keys(layer), group)  # [Hkv, S, T, D]
         values = self._gather(self._pool.values(layer), group)
-        # a zero weight does not silence a NaN that another sequence left behind
-        values.masked_fill_(group.unwritten[None, :, :, None], 0.0)
         rows = queries if len(group.rows) == len(queries) else queries.index_select(0, group.rows)
         num_rows = len(rows) // seqs
         grouped = rows.view(seqs, num_rows, kv_heads, share, config.head_dim).permute(
@@ -105,18 +113,15 @@ class PagedAttention:
     def _batched(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, group: _Group) -> torch.Tensor:
         heads, seqs, share, num_rows, dim = queries.shape
         flat = queries.reshape(heads * seqs, share * num_rows, dim)
-        scores = torch.bmm(flat, keys.flatten(0, 1).transpose(1, 2)).float()  # [Hkv * S, G * n, T]
-        scores = scores.mul_(dim**-0.5).view(heads, seqs, share, num_rows, -1)
-        scores.masked_fill_(group.hidden[None, :, None], float("-inf"))
-        weights = scores.softmax(-1).to(values.dtype).view(heads * seqs, share * num_rows, -1)
+        turned = keys.flatten(0, 1).transpose(1, 2)  # [Hkv * S, D, T]
+        weights = torch.baddbmm(group.mask, flat, turned, alpha=dim**-0.5).softmax(-1)
         return torch.bmm(weights, values.flatten(0, 1)).view(queries.shape)
 
     def _fused(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, group: _Group) -> torch.Tensor:
         """Key heads are the batch and the queries that share one its heads: no copies of keys are made."""
-        keys.masked_fill_(group.unwritten[None, :, :, None], 0.0)  # its masks are added, and NaN - inf is NaN
         expanded = (len(keys), queries.shape[2], -1, -1)  # [Hkv, G, T, D]
         output = functional.scaled_dot_product_attention(
-            queries[:, 0], keys.expand(expanded), values.expand(expanded), attn_mask=~group.hidden[None]
+            queries[:, 0], keys.expand(expanded), values.expand(expanded), attn_mask=group.mask[None]
         )
         return output[:, None]
 

@@ -40,7 +40,7 @@ class Decoder:
             weights.drop_pages()
         self._layers = tuple(layers)
         self._final_norm = placement.load(weights.final_norm)
-        self._head = PlainLinear(self._embed) if weights.head is None else placement.linear((weights.head,))
+        self._head = PlainLinear(self._embed) if weights.head is None else placement.head(weights.head)
         weights.drop_pages()
         cos, sin = rope_tables(config, config.max_model_len)
         self._cos = torch.from_numpy(cos).to(placement.device, placement.dtype)
@@ -80,13 +80,16 @@ class Decoder:
         split = qkv.view(len(state), heads + 2 * kv_heads, config.head_dim)
         turned, values = split[:, : heads + kv_heads], split[:, heads + kv_heads :]
         if layer.head_norms is not None:
-            turned = torch.rms_norm(turned, (config.head_dim,), None, config.norm_eps) * layer.head_norms
+            turned = self._norm(turned, layer.head_norms)
         first, second = turned.chunk(2, -1)
         turned = torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
         return turned[:, :heads], turned[:, heads:], values
 
     def _norm(self, state: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return torch.rms_norm(state, weight.shape, weight, self._config.norm_eps)
+        """RMS norm over the last axis, computed in float32; ``torch.rms_norm`` makes twice the passes on a CPU."""
+        length = torch.linalg.vector_norm(state, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = torch.rsqrt(length.square_().div_(state.shape[-1]).add_(self._config.norm_eps))
+        return (state * scale).mul_(weight).to(state.dtype)
 
 
 def _place_layer(layer: LayerWeights, config: ModelConfig, placement: Placement) -> _Layer:

@@ -21,6 +21,7 @@ class KVPool:
         shape = (config.num_layers, 2, config.num_kv_heads, num_slots, config.head_dim)
         self._pool = torch.zeros(shape, dtype=dtype, device=device)
         self.num_bytes = self._pool.nbytes
+        self.dtype = dtype
 
     def keys(self, layer: int) -> torch.Tensor:
         """Keys of ``layer`` [kv heads, slots, head_dim]."""
@@ -31,9 +32,13 @@ class KVPool:
         return self._pool[layer, 1]
 
     def store(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Write ``keys`` and ``values`` [rows, kv heads, head_dim] to ``slots`` [rows]."""
-        self._pool[layer, 0].index_copy_(1, slots, keys.transpose(0, 1))
-        self._pool[layer, 1].index_copy_(1, slots, values.transpose(0, 1))
+        """Write ``keys`` and ``values`` [rows, kv heads, head_dim] to ``slots`` [rows].
+
+        What is not finite is stored as zero: a weight of zero would not silence it once another sequence owns the block.
+        """
+        for side, rows in enumerate((keys, values)):
+            finite = torch.nan_to_num(rows.transpose(0, 1), nan=0.0, posinf=0.0, neginf=0.0)
+            self._pool[layer, side].index_copy_(1, slots, finite)
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copy slots, all layers; every source is read before any target is written."""

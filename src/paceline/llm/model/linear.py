@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, final
+from dataclasses import dataclass, replace
+from typing import Protocol, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
+from paceline.llm.model.quantize import Bits, quantize
 from paceline.llm.model.tensorfile import Tensor
 
 _STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+_QUANTIZED_ROWS = 512
 
 
 class Linear(Protocol):
@@ -29,7 +33,7 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
-    bits: Literal[4, 8] | None = None  # of quantised weights
+    bits: Bits | None = None  # of quantised weights
 
     @property
     def packs(self) -> bool:
@@ -45,6 +49,10 @@ class Placement:
         data = tensor.data.view(np.int16) if tensor.dtype == "bfloat16" else tensor.data
         values = torch.from_numpy(np.array(data)).view(_STORED[tensor.dtype])
         return values.to(self.device, self.dtype)
+
+    def head(self, weight: Tensor) -> Linear:
+        """The product that makes logits; quantised to eight bits at the least."""
+        return replace(self, bits=self.bits and 8).linear((weight,))
 
     def linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> Linear:
         """One product for several matrices with the same input, stacked: ``parts`` are [N_i, K]."""
@@ -94,12 +102,40 @@ class PackedLinear:
 
 @final
 class QuantizedLinear:
-    """Whole numbers and scales, expanded at each call: little memory, no speed.
+    """Levels and scales in the format of ``quantize``, expanded at each call: little memory, no speed."""
 
-    The format is that of ``quantize``; the native runner computes with it directly.
-    """
+    def __init__(self, parts: Sequence[Tensor], bias: torch.Tensor | None, placement: Placement, bits: Bits) -> None:
+        self._bits: Bits = bits
+        self._depth = parts[0].data.shape[1]
+        self._bias = bias
+        levels, scales = [], []
+        for part in parts:
+            for start in range(0, len(part.data), _QUANTIZED_ROWS):  # float32 copies of a few rows at a time
+                rows = Tensor(part.data[start : start + _QUANTIZED_ROWS], part.dtype)
+                quantized = quantize(_widened(rows), bits)
+                levels.append(torch.from_numpy(_packed(quantized.levels) if bits == 4 else quantized.levels))
+                scales.append(torch.from_numpy(quantized.scales))
+        self._levels = torch.cat(levels).to(placement.device)  # [N, G, group], two in a byte for four bits
+        self._scales = torch.cat(scales)[..., None].to(placement.device, placement.dtype)  # [N, G, 1]
+        self.num_bytes = self._levels.nbytes + self._scales.nbytes
 
-    def __init__(
-        self, parts: Sequence[Tensor], bias: torch.Tensor | None, placement: Placement, bits: Literal[4, 8]
-    ) -> None:
-        raise NotImplementedError
+    def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        levels = self._levels
+        if self._bits == 4:
+            levels = torch.stack((levels & 15, levels >> 4), -1).flatten(-2).to(torch.int8) - 8
+        weight = (levels * self._scales).flatten(1)[:, : self._depth]
+        product = functional.linear(x, weight, self._bias)
+        return product if residual is None else product.add_(residual)
+
+
+def _widened(tensor: Tensor) -> NDArray[np.float32]:
+    if tensor.dtype == "bfloat16":
+        return (tensor.data.astype(np.uint32) << 16).view(np.float32)
+    return tensor.data.astype(np.float32)
+
+
+def _packed(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Levels -8..7 as halves of bytes, the first in the low half."""
+    halves = (levels + 8).astype(np.uint8)
+    packed: NDArray[np.uint8] = halves[..., ::2] | (halves[..., 1::2] << np.uint8(4))
+    return packed

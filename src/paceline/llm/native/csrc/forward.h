@@ -7,7 +7,7 @@ namespace paceline {
 
 class Forward {
 public:
-    static constexpr int kPhasesPerLayer = 9, kOtherPhases = 3;
+    static constexpr int kPhasesPerLayer = 10, kOtherPhases = 3;
 
     Forward(Model& model, const Batch& batch, Worker& worker) : model_(model), batch_(batch), worker_(worker) {}
 

@@ -3,18 +3,8 @@
 namespace paceline {
 namespace {
 
-constexpr int kFloatDepth = 128;  // depth of a unit: its weights stay in the first-level cache for all tiles
-
-// A unit: 64 columns by a stretch of K, multiplied with every tile before the next unit is touched.
-struct Units {
-    int depth;  // of one unit
-    std::size_t bytes;
-};
-
-Units units_of(const Matrix& matrix) {
-    const int depth = is_integer(matrix.kind) ? group_of(matrix.kind) : kFloatDepth;
-    return {depth, panel_bytes(matrix.kind, depth)};
-}
+constexpr int kFloatDepth = 128;   // of a unit: its weights stay in the first-level cache for all tiles
+constexpr int kMaxDirectRows = 2;  // up to here nibbles are taken apart in registers, row by row
 
 void finish_gate(const float* sums, Operand& operand, int row, int panel) {
     for (int part = 0; part < 2; ++part) {
@@ -41,55 +31,85 @@ void finish_values(const float* sums, const Output& output, int row, int panel) 
     }
 }
 
+// One panel times a block of rows, unit by unit: 64 columns by a stretch of K meet every tile before the next unit.
 class PanelProduct {
 public:
     PanelProduct(const Operand& left, const Matrix& matrix, int panel, Scratch& scratch)
-        : left_(left), matrix_(matrix), panel_(panel), units_(units_of(matrix)), scratch_(scratch) {}
+        : left_(left), matrix_(matrix), weights_(matrix.panel(panel)), scratch_(scratch),
+          integer_(is_integer(matrix.kind)), unit_depth_(integer_ ? group_of(matrix.kind) : kFloatDepth),
+          unit_bytes_(panel_bytes(matrix.kind, unit_depth_)) {}
 
+    // `fetch_panel`: the panel itself comes from memory. `ahead`: what to prefetch behind its last unit.
     void multiply(int row, int rows, bool fetch_panel, const std::uint8_t* ahead) {
-        if (is_integer(matrix_.kind)) std::memset(scratch_.sums, 0, sizeof(float) * kPanel * rows);
-        const int count = static_cast<int>(round_up(matrix_.depth, units_.depth)) / units_.depth;
+        if (integer_) std::memset(scratch_.sums, 0, sizeof(float) * kPanel * rows);
+        const int count = (matrix_.depth + unit_depth_ - 1) / unit_depth_;
         for (int unit = 0; unit < count; ++unit) {
-            const std::uint8_t* next = unit + 1 < count ? matrix_.panel(panel_) + (unit + 1) * units_.bytes : ahead;
-            if (unit + 1 < count && !fetch_panel) next = nullptr;
-            multiply_unit(unit, row, rows, next);
+            const bool last = unit + 1 == count;
+            const std::uint8_t* next = last ? ahead : fetch_panel ? weights_ + (unit + 1) * unit_bytes_ : nullptr;
+            TileCall call;
+            const TileFunctions& tiles = integer_ ? begin_group(call, unit, row, rows) : begin_depth(call, unit, row);
+            multiply_tiles(call, tiles, rows, next);
         }
     }
 
 private:
-    void multiply_unit(int unit, int row, int rows, const std::uint8_t* next) {
-        const std::uint8_t* unpacked = nullptr;
-        if (matrix_.kind == Kind::int4 && rows > kMaxDirectRows) {
-            unpack_nibbles(matrix_.panel(panel_) + unit * units_.bytes, scratch_.unpacked);
-            unpacked = scratch_.unpacked;
-        }
+    const TileFunctions& begin_depth(TileCall& call, int unit, int row) {
+        const int begin = unit * unit_depth_;
+        const int depth = matrix_.depth - begin < unit_depth_ ? matrix_.depth - begin : unit_depth_;
+        const bool pairs = matrix_.kind == Kind::bf16;
+        call.weights = weights_ + unit * unit_bytes_;
+        call.steps = pairs ? depth / 2 : depth;
+        call.first = unit == 0;
+        item_bytes_ = pairs ? 2 : 4;
+        call.left = left_.row<std::uint8_t>(0) + (row * left_.stride + begin) * item_bytes_;
+        return float_tiles(matrix_.kind);
+    }
+
+    const TileFunctions& begin_group(TileCall& call, int unit, int row, int rows) {
+        const std::uint8_t* group = weights_ + unit * unit_bytes_;
+        const std::size_t at = static_cast<std::size_t>(row) * left_.groups + unit;
+        call.weights = group;
+        call.weight_scales = reinterpret_cast<const bf16*>(group + unit_bytes_ - kPanel * sizeof(bf16));
+        call.scales = left_.scales.data() + at;
+        call.offsets = left_.offsets.data() + at;
+        call.groups = left_.groups;
+        item_bytes_ = 1;
+        call.left = left_.row<std::int8_t>(row) + unit * unit_depth_;
+        if (matrix_.kind == Kind::int8) return int8_tiles();
+        if (rows <= kMaxDirectRows) return int4_tiles();
+        unpack_nibbles(group, scratch_.unpacked);
+        call.weights = scratch_.unpacked;
+        return unpacked_int4_tiles();
+    }
+
+    void multiply_tiles(TileCall& call, const TileFunctions& functions, int rows, const std::uint8_t* next) {
         const int tiles = (rows + kMaxTile - 1) / kMaxTile;
-        const int lines = next == nullptr ? 0 : static_cast<int>(units_.bytes / 64);
-        for (int tile = 0; tile < tiles; ++tile) {
-            const int begin = rows * tile / tiles, end = rows * (tile + 1) / tiles;
-            const int line = lines * tile / tiles;
-            const Prefetch prefetch{next + line * 64, lines * (tile + 1) / tiles - line};
-            multiply_tile(unit, {row + begin, end - begin}, scratch_.sums + begin * kPanel, unpacked, prefetch);
+        const int lines = next == nullptr ? 0 : static_cast<int>(unit_bytes_ / 64);
+        call.left_stride = left_.stride;
+        call.sums = scratch_.sums;
+        call.fetch = next;
+        for (int tile = 0, begin = 0, line = 0; tile < tiles; ++tile) {
+            const int end = rows * (tile + 1) / tiles, line_end = lines * (tile + 1) / tiles;
+            call.fetch_lines = line_end - line;
+            functions.by_rows[end - begin - 1](call);
+            call.left = static_cast<const std::uint8_t*>(call.left) + (end - begin) * left_.stride * item_bytes_;
+            call.sums += (end - begin) * kPanel;
+            call.scales += (end - begin) * call.groups;
+            call.offsets += (end - begin) * call.groups;
+            call.fetch += (line_end - line) * 64;
+            begin = end;
+            line = line_end;
         }
     }
-
-    void multiply_tile(int unit, Tile tile, float* sums, const std::uint8_t* unpacked, Prefetch prefetch) {
-        if (is_integer(matrix_.kind)) {
-            multiply_integer(left_, matrix_, panel_, unit, tile, sums, unpacked, prefetch);
-            return;
-        }
-        const int begin = unit * units_.depth;
-        const int end = begin + units_.depth < matrix_.depth ? begin + units_.depth : matrix_.depth;
-        multiply_float(left_, matrix_, panel_, begin, end, tile, sums, prefetch);
-    }
-
-    static constexpr int kMaxDirectRows = 2;
 
     const Operand& left_;
     const Matrix& matrix_;
-    int panel_;
-    Units units_;
+    const std::uint8_t* weights_;
     Scratch& scratch_;
+    bool integer_;
+    int unit_depth_;
+    std::size_t unit_bytes_;
+    std::size_t item_bytes_ = 0;
 };
 
 }  // namespace

@@ -34,22 +34,33 @@ struct alignas(64) Scratch {
 void multiply_panel(const Operand& left, int num_rows, const Matrix& matrix, int panel, const std::uint8_t* ahead,
                     const Output& output, Scratch& scratch);
 
-// The parts of it, by kind.
-struct Tile {
-    int row;   // first row
-    int rows;  // 1..6
+// One call of a kernel: a tile of 1..6 rows times a unit, that is 64 columns by a stretch of K.
+struct TileCall {
+    const void* left = nullptr;    // first item of the first row
+    std::size_t left_stride = 0;   // in items
+    const std::uint8_t* weights = nullptr;
+    float* sums = nullptr;         // [rows, 64]
+    const std::uint8_t* fetch = nullptr;
+    int fetch_lines = 0;           // to prefetch meanwhile
+    int steps = 0;                 // float kinds: along K
+    bool first = false;            // float kinds: sums start at zero
+    // Integer kinds: scales and offsets of the first row, `groups` apart between rows.
+    int groups = 0;
+    const bf16* weight_scales = nullptr;
+    const float* scales = nullptr;
+    const std::int32_t* offsets = nullptr;
 };
 
-// Bytes to bring into the cache during a tile, spread over it.
-struct Prefetch {
-    const std::uint8_t* from = nullptr;
-    int lines = 0;
+// By reference: a copy of the structure would be read in other pieces than it was written, which stalls.
+using TileFunction = void (*)(const TileCall&);
+struct TileFunctions {
+    TileFunction by_rows[kMaxTile];
 };
 
-void multiply_float(const Operand& left, const Matrix& matrix, int panel, int depth_begin, int depth_end, Tile tile,
-                    float* sums, Prefetch prefetch);
-void multiply_integer(const Operand& left, const Matrix& matrix, int panel, int group, Tile tile, float* sums,
-                      const std::uint8_t* unpacked, Prefetch prefetch);
+const TileFunctions& float_tiles(Kind kind);
+const TileFunctions& int8_tiles();
+const TileFunctions& int4_tiles();           // of packed nibbles
+const TileFunctions& unpacked_int4_tiles();  // of what unpack_nibbles writes
 void unpack_nibbles(const std::uint8_t* group, std::uint8_t* unpacked);
 
 }  // namespace paceline

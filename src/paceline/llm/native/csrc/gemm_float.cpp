@@ -36,16 +36,20 @@ struct F16Weights : F32Weights {
 constexpr int kUnroll = 4;  // steps between two rounds of prefetching
 
 template <class Weights, int kRows>
-void multiply_tile(const typename Weights::Item* left, std::size_t stride, const std::uint8_t* weights, int num_steps,
-                   float* sums, bool first, Prefetch prefetch) {
+void multiply_tile(const TileCall& call) {
+    const auto* left = static_cast<const typename Weights::Item*>(call.left);
+    const std::size_t stride = call.left_stride;
+    const std::uint8_t* weights = call.weights;
+    float* sums = call.sums;
     __m512 sum[kRows][4];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) sum[r][c] = first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kPanel + c * kLanes);
-    const int rounds = num_steps / kUnroll;
-    const int per_round = (prefetch.lines + rounds - 1) / rounds;
-    const std::uint8_t* fetch = prefetch.from;
+        for (int c = 0; c < 4; ++c)
+            sum[r][c] = call.first ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kPanel + c * kLanes);
+    const int rounds = call.steps / kUnroll;
+    const int per_round = (call.fetch_lines + rounds - 1) / rounds;
+    const std::uint8_t* fetch = call.fetch;
     for (int round = 0; round < rounds; ++round) {
         for (int i = 0; i < per_round; ++i) _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T0);
         fetch += per_round * 64;
@@ -71,27 +75,14 @@ void multiply_tile(const typename Weights::Item* left, std::size_t stride, const
 }
 
 template <class Weights>
-void multiply_kind(const Operand& left, const Matrix& matrix, int panel, int begin, int end, Tile tile, float* sums,
-                   Prefetch prefetch) {
-    const auto* rows = left.row<typename Weights::Item>(tile.row) + begin;
-    const std::uint8_t* weights = matrix.panel(panel) + static_cast<std::size_t>(begin / Weights::kDepth) * Weights::kStepBytes;
-    const int steps = (end - begin) / Weights::kDepth;
-    using Function = void (*)(const typename Weights::Item*, std::size_t, const std::uint8_t*, int, float*, bool, Prefetch);
-    static constexpr Function kByRows[kMaxTile] = {multiply_tile<Weights, 1>, multiply_tile<Weights, 2>,
-                                                   multiply_tile<Weights, 3>, multiply_tile<Weights, 4>,
-                                                   multiply_tile<Weights, 5>, multiply_tile<Weights, 6>};
-    kByRows[tile.rows - 1](rows, left.stride, weights, steps, sums, begin == 0, prefetch);
-}
+constexpr TileFunctions kTiles = {{multiply_tile<Weights, 1>, multiply_tile<Weights, 2>, multiply_tile<Weights, 3>,
+                                   multiply_tile<Weights, 4>, multiply_tile<Weights, 5>, multiply_tile<Weights, 6>}};
 
 }  // namespace
 
-void multiply_float(const Operand& left, const Matrix& matrix, int panel, int depth_begin, int depth_end, Tile tile,
-                    float* sums, Prefetch prefetch) {
-    switch (matrix.kind) {
-        case Kind::bf16: multiply_kind<Bf16Weights>(left, matrix, panel, depth_begin, depth_end, tile, sums, prefetch); break;
-        case Kind::f16: multiply_kind<F16Weights>(left, matrix, panel, depth_begin, depth_end, tile, sums, prefetch); break;
-        default: multiply_kind<F32Weights>(left, matrix, panel, depth_begin, depth_end, tile, sums, prefetch); break;
-    }
+const TileFunctions& float_tiles(Kind kind) {
+    if (kind == Kind::bf16) return kTiles<Bf16Weights>;
+    return kind == Kind::f16 ? kTiles<F16Weights> : kTiles<F32Weights>;
 }
 
 }  // namespace paceline

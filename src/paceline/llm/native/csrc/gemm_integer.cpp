@@ -26,20 +26,21 @@ inline void add_dots(__m512i& sum, __m512i weights, __m512i row) {
 }
 
 template <class Weights, int kSteps, int kRows>
-void multiply_tile(const std::int8_t* left, std::size_t stride, const std::uint8_t* weights, const bf16* weight_scales,
-                   const float* scales, const std::int32_t* offsets, int groups, float* sums, Prefetch prefetch) {
+void multiply_tile(const TileCall& call) {
+    const auto* left = static_cast<const std::int8_t*>(call.left);
+    const std::size_t stride = call.left_stride, groups = call.groups;
     __m512i dot[kRows][4];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) dot[r][c] = _mm512_set1_epi32(offsets[r * groups]);
-    for (int i = 0; i < prefetch.lines; ++i)
-        _mm_prefetch(reinterpret_cast<const char*>(prefetch.from + i * 64), _MM_HINT_T0);
+        for (int c = 0; c < 4; ++c) dot[r][c] = _mm512_set1_epi32(call.offsets[r * groups]);
+    for (int i = 0; i < call.fetch_lines; ++i)
+        _mm_prefetch(reinterpret_cast<const char*>(call.fetch + i * 64), _MM_HINT_T0);
 #pragma GCC unroll 4
     for (int step = 0; step < kSteps; ++step) {
         __m512i weight[4];
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) weight[c] = Weights::load(weights, step, c);
+        for (int c = 0; c < 4; ++c) weight[c] = Weights::load(call.weights, step, c);
 #pragma GCC unroll 6
         for (int r = 0; r < kRows; ++r) {
             std::int32_t four;
@@ -51,43 +52,26 @@ void multiply_tile(const std::int8_t* left, std::size_t stride, const std::uint8
     }
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
-        const __m512 weight_scale = widen_bf16(weight_scales + c * kLanes);
+        const __m512 weight_scale = widen_bf16(call.weight_scales + c * kLanes);
 #pragma GCC unroll 6
         for (int r = 0; r < kRows; ++r) {
-            float* sum = sums + r * kPanel + c * kLanes;
-            const __m512 scale = _mm512_mul_ps(weight_scale, _mm512_set1_ps(scales[r * groups]));
+            float* sum = call.sums + r * kPanel + c * kLanes;
+            const __m512 scale = _mm512_mul_ps(weight_scale, _mm512_set1_ps(call.scales[r * groups]));
             _mm512_store_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][c]), scale, _mm512_load_ps(sum)));
         }
     }
 }
 
-using Function = void (*)(const std::int8_t*, std::size_t, const std::uint8_t*, const bf16*, const float*,
-                          const std::int32_t*, int, float*, Prefetch);
-
 template <class Weights, int kSteps>
-struct ByRows {
-    static constexpr Function kFunctions[kMaxTile] = {
-        multiply_tile<Weights, kSteps, 1>, multiply_tile<Weights, kSteps, 2>, multiply_tile<Weights, kSteps, 3>,
-        multiply_tile<Weights, kSteps, 4>, multiply_tile<Weights, kSteps, 5>, multiply_tile<Weights, kSteps, 6>};
-};
+constexpr TileFunctions kTiles = {{multiply_tile<Weights, kSteps, 1>, multiply_tile<Weights, kSteps, 2>,
+                                   multiply_tile<Weights, kSteps, 3>, multiply_tile<Weights, kSteps, 4>,
+                                   multiply_tile<Weights, kSteps, 5>, multiply_tile<Weights, kSteps, 6>}};
 
 }  // namespace
 
-void multiply_integer(const Operand& left, const Matrix& matrix, int panel, int group, Tile tile, float* sums,
-                      const std::uint8_t* unpacked, Prefetch prefetch) {
-    const int size = group_of(matrix.kind);
-    const bool nibbles = matrix.kind == Kind::int4;
-    const std::size_t weight_bytes = static_cast<std::size_t>(kPanel) * size / (nibbles ? 2 : 1);
-    const std::uint8_t* weights = matrix.panel(panel) + group * (weight_bytes + kPanel * sizeof(bf16));
-    const auto* weight_scales = reinterpret_cast<const bf16*>(weights + weight_bytes);
-    const std::size_t at = static_cast<std::size_t>(tile.row) * left.groups + group;
-    const Function* by_rows = !nibbles              ? ByRows<Bytes, kInt8Group / 4>::kFunctions
-                              : unpacked == nullptr ? ByRows<Nibbles, kInt4Group / 4>::kFunctions
-                                                    : ByRows<Bytes, kInt4Group / 4>::kFunctions;
-    by_rows[tile.rows - 1](left.row<std::int8_t>(tile.row) + group * size, left.stride,
-                           unpacked == nullptr ? weights : unpacked, weight_scales, left.scales.data() + at,
-                           left.offsets.data() + at, left.groups, sums, prefetch);
-}
+const TileFunctions& int8_tiles() { return kTiles<Bytes, kInt8Group / 4>; }
+const TileFunctions& int4_tiles() { return kTiles<Nibbles, kInt4Group / 4>; }
+const TileFunctions& unpacked_int4_tiles() { return kTiles<Bytes, kInt4Group / 4>; }
 
 void unpack_nibbles(const std::uint8_t* group, std::uint8_t* unpacked) {
     for (int step = 0; step < kInt4Group / 4; ++step)

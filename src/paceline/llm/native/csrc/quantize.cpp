@@ -1,4 +1,6 @@
 // The arithmetic of quantize.py, 16 columns at a time: every rounding step is the same.
+#include <cmath>
+
 #include "pack.h"
 
 namespace paceline {
@@ -50,37 +52,61 @@ __m512 inverse_or_zero(__m512 scale) {
     return _mm512_maskz_div_ps(usable, _mm512_set1_ps(1.0f), scale);
 }
 
-__m512 square_error(const float* values, __m512 scale) {
-    const __m512 inverse = inverse_or_zero(scale);
-    __m512 error = _mm512_setzero_ps();
-    for (int k = 0; k < kInt4Group; ++k) {
-        const __m512 value = _mm512_load_ps(values + k * kPanel);
-        const __m512 level = _mm512_cvtepi32_ps(round_to_integer(_mm512_mul_ps(value, inverse), -8, 7));
-        const __m512 difference = _mm512_sub_ps(value, _mm512_mul_ps(level, scale));
-        error = _mm512_add_ps(error, _mm512_mul_ps(difference, difference));
+// Scales of 16 columns of a group of four bits, the best so far.
+class Search {
+public:
+    explicit Search(const float* values) : values_(values) {}
+
+    void consider(__m512 scale) {
+        const __m512 inverse = inverse_or_zero(scale);
+        __m512 error = _mm512_setzero_ps();
+        for (int k = 0; k < kInt4Group; ++k) {
+            const __m512 difference = _mm512_sub_ps(value(k), _mm512_mul_ps(level(k, inverse), scale));
+            error = _mm512_add_ps(error, _mm512_mul_ps(difference, difference));
+        }
+        const __mmask16 better = _mm512_cmp_ps_mask(error, least_, _CMP_LT_OQ);
+        best_ = _mm512_mask_blend_ps(better, best_, scale);
+        least_ = _mm512_mask_blend_ps(better, least_, error);
     }
-    return error;
-}
 
-constexpr float kClips[] = {1.0f, 1.125f, 1.0625f, 0.9375f, 0.875f, 0.8125f};
+    // Of all real scales the one that fits the levels of the best.
+    void fit() {
+        const __m512 inverse = inverse_or_zero(best_);
+        __m512 products = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+        for (int k = 0; k < kInt4Group; ++k) {
+            const __m512 whole = level(k, inverse);
+            products = _mm512_add_ps(products, _mm512_mul_ps(value(k), whole));
+            squares = _mm512_add_ps(squares, _mm512_mul_ps(whole, whole));
+        }
+        const __mmask16 any = _mm512_cmp_ps_mask(squares, _mm512_setzero_ps(), _CMP_GT_OQ);
+        consider(round_bf16(_mm512_mask_div_ps(best_, any, products, squares)));
+    }
 
-// The clip ratio of least squared error; on a tie the one that is tried first.
+    __m512 best() const { return best_; }
+
+private:
+    __m512 value(int k) const { return _mm512_load_ps(values_ + k * kPanel); }
+    __m512 level(int k, __m512 inverse) const {
+        return _mm512_cvtepi32_ps(round_to_integer(_mm512_mul_ps(value(k), inverse), -8, 7));
+    }
+
+    const float* values_;
+    __m512 best_ = _mm512_setzero_ps();
+    __m512 least_ = _mm512_set1_ps(INFINITY);
+};
+
+constexpr float kClips[] = {1.0f, 1.15f, 1.1f, 1.05f, 0.95f, 0.9f, 0.85f, 0.8f};
+
 __m512 search_scale(const float* values, const Range& range) {
     // The value of largest magnitude becomes -8, the level without a positive twin.
     const __m512 minus_low = _mm512_sub_ps(_mm512_setzero_ps(), range.low);
     const __mmask16 positive = _mm512_cmp_ps_mask(range.high, minus_low, _CMP_GE_OQ);
     const __m512 extreme = _mm512_mask_blend_ps(positive, range.low, range.high);
     const __m512 base = _mm512_mul_ps(extreme, _mm512_set1_ps(-0.125f));
-    __m512 best = _mm512_setzero_ps(), least = _mm512_setzero_ps();
-    for (const float& clip : kClips) {
-        const __m512 scale = round_bf16(_mm512_mul_ps(base, _mm512_set1_ps(clip)));
-        const __m512 error = square_error(values, scale);
-        const __mmask16 better =
-            &clip == kClips ? __mmask16(0xffff) : _mm512_cmp_ps_mask(error, least, _CMP_LT_OQ);
-        best = _mm512_mask_blend_ps(better, best, scale);
-        least = _mm512_mask_blend_ps(better, least, error);
-    }
-    return best;
+    Search search(values);
+    for (const float clip : kClips) search.consider(round_bf16(_mm512_mul_ps(base, _mm512_set1_ps(clip))));
+    search.fit();
+    return search.best();
 }
 
 }  // namespace

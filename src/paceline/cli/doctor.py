@@ -1,0 +1,132 @@
+"""``paceline doctor``: what this machine has, what is missing, and the command that brings it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from paceline import __version__
+from paceline.cli import options as o
+from paceline.cli.console import console
+
+# Module, package and the extra that brings it.
+_PACKAGES = (
+    ("msgspec", "msgspec", ""), ("numpy", "numpy", ""), ("rich", "rich", ""), ("typer", "typer", ""),
+    ("tokenizers", "tokenizers", "llm"), ("safetensors", "safetensors", "llm"), ("jinja2", "jinja2", "llm"),
+    ("llguidance", "llguidance", "llm"), ("huggingface_hub", "huggingface-hub", "llm"), ("torch", "torch", "llm"),
+    ("starlette", "starlette", "serve"), ("uvicorn", "uvicorn", "serve"), ("h11", "h11", "serve"),
+    ("prometheus_client", "prometheus-client", "serve"), ("openai", "openai", "serve"),
+)  # fmt: skip
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+_CPUINFO = Path("/proc/cpuinfo")
+_NVIDIA = Path("/proc/driver/nvidia/version")
+
+
+def doctor(as_json: o.AsJson = False, debug: o.Debug = False) -> None:
+    """Print versions, CPU, memory, kernels and packages, and how to get what is missing.
+
+    Ends with 1 if a package that the server needs is missing.
+    """
+    findings = examine()
+    if as_json:
+        print(json.dumps(findings))
+    else:
+        _print(findings)
+    raise typer.Exit(1 if findings["fixes"] else 0)
+
+
+def examine() -> dict[str, Any]:
+    """Everything the report says, as plain values."""
+    from importlib.util import find_spec
+
+    packages = {name: {"version": _version(name), "extra": extra} for module, name, extra in _PACKAGES}
+    missing = {extra for module, name, extra in _PACKAGES if find_spec(module) is None}
+    return {
+        "paceline": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _cpu(),
+        "memory": _memory(),
+        "gpu": _NVIDIA.read_text().splitlines()[0] if _NVIDIA.exists() else None,
+        "native_kernels": _kernels(),
+        "demo_model": _demo_model(),
+        "packages": packages,
+        "fixes": [f"pip install 'paceline{f'[{extra}]' if extra else ''}'" for extra in sorted(missing)],
+    }
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> dict[str, Any]:
+    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = set(fields.get("flags", "").split())
+    return {
+        "model": fields.get("model name", platform.processor() or "unknown"),
+        "cores": len(os.sched_getaffinity(0)),
+        "has": [flag for flag in _CPU_FLAGS if flag in flags],
+        "lacks": [flag for flag in _CPU_FLAGS if flag not in flags],
+    }
+
+
+def _memory() -> dict[str, int]:
+    from paceline.llm.memory import available_bytes
+
+    return {
+        "available_bytes": available_bytes(),
+        "total_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def _kernels() -> str:
+    try:
+        from paceline.llm.native import obstacle
+    except ModuleNotFoundError as error:
+        return f"unknown: the package {error.name} is missing"
+    return obstacle() or "available"
+
+
+def _demo_model() -> str:
+    from paceline.llm.embedded import embedded_model
+
+    weights = Path(embedded_model()) / "model.safetensors"
+    return f"{weights.stat().st_size / 1e6:.0f} MB" if weights.exists() else "missing: install paceline again"
+
+
+def _print(findings: dict[str, Any]) -> None:
+    screen = console()
+    cpu, memory = findings["cpu"], findings["memory"]
+    kernels = findings["native_kernels"]
+    rows = (
+        ("paceline", f"{findings['paceline']}, Python {findings['python']}, {findings['system']}"),
+        ("CPU", f"{cpu['model']}, {cpu['cores']} cores"),
+        ("CPU flags", f"{' '.join(cpu['has']) or 'none that matter'}   (without: {' '.join(cpu['lacks']) or 'none'})"),
+        ("memory", f"{memory['available_bytes'] / 2**30:.1f} GiB free of {memory['total_bytes'] / 2**30:.1f} GiB"),
+        ("GPU", findings["gpu"] or "no NVIDIA driver"),
+        ("native kernels", kernels if kernels == "available" else f"not used: {kernels} (torch computes instead)"),
+        ("demo model", findings["demo_model"]),
+    )
+    for name, text in rows:
+        screen.print(f"[bold]{name:15}[/]", end="")
+        screen.print(text, markup=False, soft_wrap=True)
+    for extra in ("", "llm", "serve"):
+        names = [(name, entry["version"]) for name, entry in findings["packages"].items() if entry["extra"] == extra]
+        text = ", ".join(f"{name} {found or 'MISSING'}" for name, found in names)
+        screen.print(f"[bold]{f'extra {extra}' if extra else 'core':15}[/]", end="")
+        screen.print(text, markup=False, soft_wrap=True)
+    for fix in findings["fixes"]:
+        screen.print(f"[bold yellow]to fix[/]         {fix}", markup=True, soft_wrap=True)
+    if not findings["fixes"]:
+        screen.print("[green]Nothing is missing.[/] Try: paceline demo")
