@@ -76,7 +76,9 @@ def test_public_names_are_declared(name: str) -> None:
         present = {
             public
             for public, value in vars(module).items()
-            if not public.startswith("_") and public not in ("annotations", "TYPE_CHECKING") and not isinstance(value, ModuleType)
+            if not public.startswith("_")
+            and public not in ("annotations", "TYPE_CHECKING")
+            and not isinstance(value, ModuleType)
         }
         assert present <= set(declared)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from scripts.size_table import BUDGETS, code_lines, main, measure
 
 SOURCE = '''"""A module.

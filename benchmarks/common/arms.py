@@ -36,15 +36,16 @@ class Arm:
         self.name = name
         self.log = log
         self._pending = b""
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("ab"),
-            cwd=ROOT,
-            env={**os.environ, **env},
-            process_group=0,
-        )
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+                env={**os.environ, **env},
+                process_group=0,
+            )
 
     @property
     def pid(self) -> int:

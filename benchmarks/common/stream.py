@@ -7,6 +7,7 @@ that still checks what it was sent: status, events, usage.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -66,14 +67,16 @@ class Connection:
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             answer.text = body.decode()
         if answer.status != 200:
-            answer.error = answer.error or answer.text[:200] or f"status {answer.status}"
+            answer.error = answer.error or f"status {answer.status}: {answer.text[:200]}"
         if headers.get("connection") == "close":
             await self.close()
 
     async def close(self) -> None:
         if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+            writer, self._streams = self._streams[1], None
+            writer.close()
+            with contextlib.suppress(OSError):  # the other side may have gone first
+                await writer.wait_closed()
 
     async def __aenter__(self) -> Self:
         return self

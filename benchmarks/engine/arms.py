@@ -6,6 +6,7 @@ import contextlib
 import ctypes.util
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,11 +23,16 @@ class Bench:
     ``missing`` collects why an arm has no figure; it goes into the result.
     """
 
-    def __init__(self, pythons: Mapping[str, str], work_dir: Path) -> None:
+    def __init__(self, pythons: Mapping[str, str], work_dir: Path, repeat_until_s: float | None = None) -> None:
         self.pythons = pythons
         self.work_dir = work_dir
+        self._repeat_until_s = None if repeat_until_s is None else time.monotonic() + repeat_until_s
         self.missing: dict[str, str] = {}
         self.versions: dict[str, str] = {}
+
+    def wants(self, turn: int) -> bool:
+        """Whether this round is measured: the first always, others while there is time."""
+        return turn == 0 or self._repeat_until_s is None or time.monotonic() < self._repeat_until_s
 
     def start(self, name: str) -> Arm:
         """A worker of that arm, nothing loaded yet."""
@@ -64,7 +70,7 @@ class Bench:
 def _environment(name: str, python: str) -> dict[str, str]:
     env = {
         "OMP_NUM_THREADS": str(NUM_THREADS),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")] if name == "paceline" else [str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")] if name.startswith("paceline") else [str(ROOT)]),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }

@@ -11,6 +11,7 @@ KV_MEMORY = 512 * 2**20  # of the served engine: 32 sequences of model A fit, an
 
 GROUPS = ("A", "A-int8", "A-int4", "B")  # model, then weights other than bfloat16
 ARMS = ("paceline", "transformers", "vllm", "openvino", "llamacpp")
+RUNNER = "paceline_runner"  # Paceline's runner alone, in a process of its own
 QUANTIZED_ARMS = ("paceline", "openvino", "llamacpp")  # those with weight-only formats on a CPU
 PREFILLS = {"8x64": (8, 64), "1x512": (1, 512)}  # prompts x tokens, model A
 
@@ -29,6 +30,7 @@ class Protocol:
     num_requests: int
     num_windows: int  # of held-out text, for perplexity
     window_tokens: int
+    repeat_until_s: float | None = None  # since the start: after that every cell is measured once only
 
 
 FULL = Protocol(
@@ -54,6 +56,7 @@ QUICK = Protocol(
     num_requests=32,
     num_windows=24,
     window_tokens=512,
+    repeat_until_s=240.0,
 )
 
 
@@ -70,6 +73,6 @@ def arms_of(group: str) -> tuple[str, ...]:
     """The arms that can run a group.
 
     >>> arms_of("A-int4")
-    ('paceline', 'openvino', 'llamacpp')
+    ('paceline', 'openvino', 'llamacpp', 'paceline_runner')
     """
-    return ARMS if model_and_weights(group)[1] == "bf16" else QUANTIZED_ARMS
+    return (*(ARMS if model_and_weights(group)[1] == "bf16" else QUANTIZED_ARMS), RUNNER)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
-from training.language import tables
-from training.language.corpus import code_files
 
 from benchmarks.common.arms import Arm, ArmError
 from benchmarks.common.cells import Cells
 from benchmarks.engine.arms import Bench
 from benchmarks.engine.models import prompts
-from benchmarks.engine.protocol import Protocol
+from benchmarks.engine.protocol import RUNNER, Protocol
 from paceline.llm import embedded_model
+from training.language import tables
+from training.language.corpus import code_files
 
 WEIGHTS = ("bf16", "int8", "int4")
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -34,7 +34,7 @@ def measure_perplexity(bench: Bench, cells: Cells, protocol: Protocol) -> None:
     if not missing:
         return
     windows = held_out_windows(folder, protocol.num_windows, protocol.window_tokens)
-    with bench.start("paceline") as arm:
+    with bench.start(RUNNER) as arm:
         for weights in missing:
             try:
                 scored = arm.ask("score", path=str(folder), weights=weights, windows=windows)
@@ -76,7 +76,7 @@ def measure_logits(bench: Bench, cells: Cells) -> None:
     missing = [family for family in FAMILIES if cells.get(f"logits/{family}") is None]
     if not missing or "transformers" not in bench.pythons:
         return
-    with bench.start("paceline") as ours, bench.start("transformers") as theirs:
+    with bench.start(RUNNER) as ours, bench.start("transformers") as theirs:
         for family in missing:
             try:
                 cells.put(f"logits/{family}", _difference(family, ours, theirs, bench.work_dir / "tiny" / family))

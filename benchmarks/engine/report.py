@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine.protocol import ARMS, BATCHES, GROUPS
-from benchmarks.engine.steps import RUNNER
+from benchmarks.engine.protocol import ARMS, BATCHES, GROUPS, RUNNER
 
 COLUMNS = (*ARMS, RUNNER)
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

@@ -6,6 +6,7 @@ python benchmarks/engine/run.py --quick --json result.json
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from benchmarks.common.arms import ArmError  # noqa: E402
 from benchmarks.common.cells import Cells, write_json  # noqa: E402
 from benchmarks.engine.arms import Bench  # noqa: E402
 from benchmarks.engine.goals import as_json, goals  # noqa: E402
-from benchmarks.engine.protocol import FULL, GROUPS, QUICK, Protocol  # noqa: E402
+from benchmarks.engine.protocol import FULL, GROUPS, QUICK, RUNNER, Protocol  # noqa: E402
 from benchmarks.engine.quality import measure_logits, measure_perplexity  # noqa: E402
 from benchmarks.engine.report import show, write_readme  # noqa: E402
 from benchmarks.engine.serving import SERVED, measure_served, measure_starts  # noqa: E402
@@ -42,11 +43,14 @@ SECTIONS: dict[str, Callable[[Bench, Cells, Protocol], None]] = {
 
 def main() -> None:
     options = _options()
+    if options.show:
+        _present(json.loads(options.show.read_text()), readme=options.readme)
+        return
     protocol = QUICK if options.quick else FULL
     options.work_dir.mkdir(parents=True, exist_ok=True)
     peers = {name: python for name in PEERS if (python := getattr(options, f"peer_{name}"))}
-    pythons = {"paceline": sys.executable, "transformers": sys.executable, **peers}
-    bench = Bench(pythons, options.work_dir)
+    pythons = {**dict.fromkeys(("paceline", RUNNER, "transformers"), sys.executable), **peers}
+    bench = Bench(pythons, options.work_dir, protocol.repeat_until_s)
     path = options.work_dir / f"cells-{protocol.name}.json"
     if not options.resume:
         path.unlink(missing_ok=True)
@@ -59,10 +63,14 @@ def main() -> None:
         except (ArmError, OSError, RuntimeError) as error:
             bench.note(name, str(error))
     result = _result(device, bench, cells, protocol)
-    show(result, Console())
     if options.json:
         write_json(options.json, result)
-    if options.readme:
+    _present(result, readme=options.readme)
+
+
+def _present(result: dict[str, Any], *, readme: bool) -> None:
+    show(result, Console())
+    if readme:
         write_readme(result, Path(__file__).with_name("README.md"))
 
 
@@ -94,6 +102,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--resume", action="store_true", help="keep the cells that an interrupted run has finished")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument(
+        "--show", type=Path, metavar="FILE", help="measure nothing: print the tables of a stored result"
+    )
     parser.add_argument("--readme", action="store_true", help="put the tables into this folder's README.md")
     return parser.parse_args()
 

@@ -25,7 +25,7 @@ POLL_S = 0.01
 def command(*arguments: str) -> list[str]:
     """``paceline`` as installed beside this Python, or as a module where it is not."""
     script = Path(sys.executable).with_name("paceline")
-    return [*([str(script)] if script.exists() else [sys.executable, "-m", "paceline.cli"]), *arguments]
+    return [*([str(script)] if script.exists() else [sys.executable, "-m", "paceline"]), *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -26,7 +26,7 @@ SERVED = {"A": 1, "embedded": 4}  # model -> its answers are so many times the p
 def measure_starts(bench: Bench, cells: Cells, protocol: Protocol) -> None:
     """Cold start of ``serve --demo``, and how long ``--help`` and ``import paceline`` take."""
     for turn in range(protocol.num_starts):
-        if cells.get(f"starts/{turn}") is not None:
+        if cells.get(f"starts/{turn}") is not None or not bench.wants(turn):
             continue
         with serving(["--demo"], bench.work_dir / "serve-demo.log") as server:
             answer = asyncio.run(server.first_answer())
@@ -62,6 +62,8 @@ def measure_served(model: str, bench: Bench, cells: Cells, protocol: Protocol) -
         asyncio.run(server.first_answer())
         engine = arms["paceline"]
         for turn in [-1, *missing]:  # the first one warms both up
+            if turn > 0 and not bench.wants(turn):
+                break
             same = prompts(protocol.num_requests, PROMPT_TOKENS, seed=500 + turn)
             found = _round(server, engine, same, num_tokens, protocol.num_clients, served_first=turn % 2 == 0)
             if turn >= 0:

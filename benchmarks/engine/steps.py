@@ -11,9 +11,7 @@ from benchmarks.common.cells import Cells
 from benchmarks.common.rounds import rotated
 from benchmarks.engine.arms import Bench
 from benchmarks.engine.models import make, prompts
-from benchmarks.engine.protocol import BATCHES, PREFILLS, PROMPT_TOKENS, Protocol, arms_of, model_and_weights
-
-RUNNER = "paceline_runner"
+from benchmarks.engine.protocol import BATCHES, PREFILLS, PROMPT_TOKENS, RUNNER, Protocol, arms_of, model_and_weights
 
 
 def measure_group(group: str, bench: Bench, cells: Cells, protocol: Protocol) -> None:
@@ -24,61 +22,49 @@ def measure_group(group: str, bench: Bench, cells: Cells, protocol: Protocol) ->
     model, weights = model_and_weights(group)
     path = str(make(model, bench.work_dir))
     with bench.loaded(list(arms_of(group)), path=path, weights=weights) as arms:
-        asked = _views(arms)
-        for label, (arm, op) in list(asked.items()):
-            if not _warm(label, arm, op, bench):
-                del asked[label]
+        warm = [arm for arm in arms.values() if _warm(arm, bench)]
         for turn in missing:
-            cells.put(f"steps/{group}/{turn}", _round(group, turn, asked, bench, protocol))
+            if not bench.wants(turn):
+                break
+            cells.put(f"steps/{group}/{turn}", _round(group, turn, warm, bench, protocol))
             print(f"  {group}: round {turn + 1} of {protocol.num_rounds}", flush=True)
 
 
-def _views(arms: dict[str, Arm]) -> dict[str, tuple[Arm, str]]:
-    """Label -> who answers and to which question; Paceline answers twice, as an engine and as its bare runner."""
-    views = {name: (arm, "decode") for name, arm in arms.items()}
-    if "paceline" in arms:
-        views[RUNNER] = (arms["paceline"], "decode_runner")
-    return views
-
-
-def _warm(label: str, arm: Arm, op: str, bench: Bench) -> bool:
+def _warm(arm: Arm, bench: Bench) -> bool:
     """Compiles and allocates what only the first call of a shape does."""
     try:
         for batch in BATCHES:
-            arm.ask(op, prompts=prompts(batch, 16, seed=batch), num_steps=2)
+            arm.ask("decode", prompts=prompts(batch, 16, seed=batch), num_steps=2)
     except ArmError as error:
-        bench.note(label, str(error))
+        bench.note(arm.name, str(error))
         return False
     return True
 
 
-def _round(
-    group: str, turn: int, asked: dict[str, tuple[Arm, str]], bench: Bench, protocol: Protocol
-) -> dict[str, Any]:
+def _round(group: str, turn: int, arms: list[Arm], bench: Bench, protocol: Protocol) -> dict[str, Any]:
     """One value per arm and batch size; the arms of one size are asked one right after the other."""
     found: dict[str, Any] = {"decode_step_ms": {}, "prefill_s": {}, "load_average": os.getloadavg()[0]}
     for batch in BATCHES:
         same = prompts(batch, PROMPT_TOKENS, seed=1000 * turn + batch)
-        for label, (arm, op) in rotated(list(asked.items()), turn):
+        for arm in rotated(arms, turn):
             try:
-                step_ms = arm.ask(op, prompts=same, num_steps=protocol.num_steps)["step_ms"]
+                step_ms = arm.ask("decode", prompts=same, num_steps=protocol.num_steps)["step_ms"]
             except ArmError as error:
-                bench.note(f"{label} {group} {batch}", str(error))
+                bench.note(f"{arm.name} {group} {batch}", str(error))
                 continue
-            found["decode_step_ms"].setdefault(label, {})[str(batch)] = statistics.median(step_ms)
+            found["decode_step_ms"].setdefault(arm.name, {})[str(batch)] = statistics.median(step_ms)
     if group == "A":
+        whole = [arm for arm in rotated(arms, turn) if arm.name != RUNNER]
         for name, (num_prompts, length) in PREFILLS.items():
-            found["prefill_s"][name] = _prefill(prompts(num_prompts, length, seed=1000 * turn + 7), turn, asked, bench)
+            found["prefill_s"][name] = _prefill(prompts(num_prompts, length, seed=1000 * turn + 7), whole, bench)
     return found
 
 
-def _prefill(same: list[list[int]], turn: int, asked: dict[str, tuple[Arm, str]], bench: Bench) -> dict[str, float]:
+def _prefill(same: list[list[int]], arms: list[Arm], bench: Bench) -> dict[str, float]:
     seconds = {}
-    for label, (arm, _) in rotated(list(asked.items()), turn):
-        if label == RUNNER:
-            continue
+    for arm in arms:
         try:
-            seconds[label] = arm.ask("prefill", prompts=same)["seconds"]
+            seconds[arm.name] = arm.ask("prefill", prompts=same)["seconds"]
         except ArmError as error:
-            bench.note(f"{label} prefill", str(error))
+            bench.note(f"{arm.name} prefill", str(error))
     return seconds

@@ -70,6 +70,12 @@ def test_help_is_grouped_with_defaults_and_variables(capsys: pytest.CaptureFixtu
     assert text.count("[default:") == len(with_default) + 1  # prefix caching
 
 
+def test_every_option_is_documented() -> None:
+    document = Path("docs/cli.md").read_text()
+    for name in [name for name in PARAMETERS if name != "model"]:
+        assert f"`--{'json' if name == 'as_json' else name.replace('_', '-')}`" in document, name
+
+
 def test_defaults_are_those_of_the_engine_and_the_server() -> None:
     for name in {field for field in EngineConfig.__struct_fields__ if field in PARAMETERS} - {"model", "name"}:
         default = EngineConfig.__struct_defaults__[
@@ -144,7 +150,7 @@ def test_a_port_in_use_names_its_holder(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_mistyped_folder_is_guessed(tmp_path: Path) -> None:
     (tmp_path / "qwen3-small").mkdir()
-    with pytest.raises(ModelError, match="did you mean .*qwen3-small"):
+    with pytest.raises(ModelError, match=r"did you mean .*qwen3-small"):
         choose_model(str(tmp_path / "qwen-small"))
 
 

@@ -51,13 +51,10 @@ def test_serve_answers_stays_small_and_drains(process: subprocess.Popen[str]) ->
     with httpx2.stream("POST", f"{told['url']}/completions", json=body, headers=headers, timeout=60) as response:
         lines = response.iter_lines()
         next(lines)
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        assert int(next(line for line in status if line.startswith("VmHWM")).split()[1]) <= 150 * 1024
         process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    status = Path(f"/proc/{process.pid}/status")
-    peak = (
-        next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")) if status.exists() else "0 0"
-    )
-    assert int(peak.split()[1]) <= 150 * 1024
     assert process.wait(20) == 0
     assert not Path(f"/proc/{engine}").exists()
 
@@ -68,7 +65,8 @@ def test_a_second_signal_ends_it_at_once(process: subprocess.Popen[str]) -> None
     body = {"prompt": "def f():", "max_tokens": 2000, "stream": True, "ignore_eos": True, "n": 16}
     [engine] = children(process.pid)
     with httpx2.stream("POST", f"{told['url']}/completions", json=body, headers=headers, timeout=60) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()
+        assert next(lines).startswith("data: ")
         process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)

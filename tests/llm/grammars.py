@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.llm.folders import tiny_tokenizer
-
 from paceline.llm.request import Grammar
+from tests.llm.folders import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 V = 384  # some ids more than the tokenizer has

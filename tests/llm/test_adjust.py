@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.logits import V, greedy, random_row, row, sampler
 
 from paceline.errors import InvalidRequest
 from paceline.llm.adjust import bad_word_tokens
 from paceline.llm.request import SamplingParams
 from paceline.llm.sampler import Choice
+from tests.llm.logits import V, greedy, random_row, row, sampler
 
 
 def penalised(

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.folders import CHATML, tiny_tokenizer, write_folder
 from tokenizers import AddedToken
 
 from paceline.errors import InvalidRequest, ModelError
 from paceline.llm.chat import ChatTemplate
 from paceline.llm.tokenizer import Tokenizer
+from tests.llm.folders import CHATML, tiny_tokenizer, write_folder
 
 LLAMA3 = """{{- bos_token }}{%- for message in messages %}
 {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}
@@ -131,6 +131,7 @@ def test_users_cannot_write_control_tokens(chats: Chats, name: str, attack: str)
     assert attack.strip() in tokenizer.decode(ids, skip_special=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*EXTRA, "<|im_start|>", "<|im_", "end|>", "x", "<", " "]), max_size=8))
 def test_no_mixture_of_pieces_becomes_a_control_token(chats: Chats, pieces: list[str]) -> None:
     for chat, tokenizer, _ in chats.values():
@@ -242,6 +243,18 @@ def test_where_templates_may_lie(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").unlink()
     (tmp_path / "chat_template.json").write_text('{"chat_template": "L"}')
     assert ChatTemplate.from_folder(tmp_path, tokenizer).render(turns("x")) == "L"
+
+
+def test_code_in_the_folder_is_never_run(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    write_chat(tmp_path, CHATML)
+    (tmp_path / "tokenization_evil.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    path = tmp_path / "tokenizer_config.json"
+    evil = {"auto_map": {"AutoTokenizer": ["tokenization_evil.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | evil | {"trust_remote_code": True}))
+    chat = ChatTemplate.from_folder(tmp_path, Tokenizer.from_folder(tmp_path))
+    assert chat.render(turns("hi"))
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize("template", [3, [{"name": "x"}], ["x"], "{% if %}", "{{ 'x' | nosuch }}", "{% include 'x' %}"])

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.llm.folders import write_folder
 
 from paceline.clock import VirtualClock
 from paceline.errors import InvalidRequest
@@ -22,6 +21,7 @@ from paceline.llm.request import Delta, Grammar, Request, SamplingParams
 from paceline.llm.rows import RowBatch
 from paceline.llm.structured import GrammarCompiler
 from paceline.llm.tokenizer import Tokenizer
+from tests.llm.folders import write_folder
 
 VOCAB = 384
 MODEL = ModelConfig(

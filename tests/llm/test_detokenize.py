@@ -9,10 +9,10 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.folders import tiny_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from paceline.llm.detokenize import BYTE_OF, TextStream, TokenTexts
+from tests.llm.folders import tiny_tokenizer
 
 TEXTS = [
     "plain words, and the rest",

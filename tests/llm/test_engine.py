@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.llm.folders import write_folder
 
 from paceline.errors import ConfigError, ExecutionError, InvalidRequest, ModelError, ResourceError
 from paceline.llm import native
 from paceline.llm.engine import Completion, Engine
 from paceline.llm.request import Grammar, SamplingParams
+from tests.llm.folders import write_folder
 
 RUNNERS = [
     pytest.param("native", marks=pytest.mark.skipif(native.obstacle() is not None, reason=str(native.obstacle()))),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from tests.llm.grammars import EOS, TOKENIZER, TokenizerFile, V, schema
 
 from paceline.errors import InvalidRequest, NotReady
 from paceline.llm import grammar_probe
@@ -16,6 +15,7 @@ from paceline.llm.grammar_probe import GrammarProbe, Verdict, examine, make_toke
 from paceline.llm.grammar_source import TOO_COMPLEX, to_source
 from paceline.llm.request import Grammar
 from paceline.llm.structured import GrammarCompiler
+from tests.llm.grammars import EOS, TOKENIZER, TokenizerFile, V, schema
 
 
 @pytest.fixture

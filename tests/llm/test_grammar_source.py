@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.llm.grammars import choice, schema
 
 from paceline.errors import InvalidRequest
 from paceline.llm.grammar_source import MAX_DEPTH, explain, to_source
 from paceline.llm.request import MAX_CHOICES, MAX_GRAMMAR_BYTES, Grammar
+from tests.llm.grammars import choice, schema
 
 
 def test_limits_are_inclusive() -> None:

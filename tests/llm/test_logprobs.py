@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.logits import INF, random_row, row
 
 from paceline.llm.logprobs import MIN_LOGPROB, kth_largest, token_logprob
+from tests.llm.logits import INF, random_row, row
 
 
 @settings(deadline=None)

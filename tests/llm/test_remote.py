@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.llm.folders import write_folder
 
 from paceline.errors import EngineDied, InvalidRequest, ModelError, NotReady, QueueFull
 from paceline.llm.config import EngineConfig
 from paceline.llm.remote import EngineProcess
 from paceline.llm.request import Delta, Request, SamplingParams
+from tests.llm.folders import write_folder
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.logits import INF, V, greedy, random_row, row, sampler
 
 from paceline.llm.logprobs import token_logprob
 from paceline.llm.noise import gumbel
 from paceline.llm.request import SamplingParams
 from paceline.llm.sampler import Choice, FailedRow, Row, choose_rows
+from tests.llm.logits import INF, V, greedy, random_row, row, sampler
 
 
 def reference(logits: np.ndarray, params: SamplingParams, seed: int, position: int) -> int:

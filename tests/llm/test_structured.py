@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.llm.grammars import EOS, TOKENIZER, TokenizerFile, V, choice, schema
 
 from paceline.errors import InvalidRequest
 from paceline.llm.grammar_probe import GrammarProbe, Verdict
 from paceline.llm.request import MAX_CHOICES, MAX_GRAMMAR_BYTES, Grammar
 from paceline.llm.structured import GrammarCompiler, Matcher
+from tests.llm.grammars import EOS, TOKENIZER, TokenizerFile, V, choice, schema
 
 PERSON = {
     "type": "object",

@@ -6,13 +6,13 @@ import datetime
 from typing import Any
 
 import pytest
-from tests.llm.folders import tiny_tokenizer
 
 from paceline.errors import InvalidRequest, ModelError
 from paceline.llm import template as module
 from paceline.llm.chat import ChatTemplate
 from paceline.llm.template import Template
 from paceline.llm.tokenizer import Tokenizer
+from tests.llm.folders import tiny_tokenizer
 
 
 def noon() -> datetime.datetime:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.folders import SPECIALS, tiny_tokenizer, write_folder
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from paceline.errors import InvalidRequest, ModelError
 from paceline.llm.tokenizer import MARK, Tokenizer, without_marks
+from tests.llm.folders import SPECIALS, tiny_tokenizer, write_folder
 
 TINY = Tokenizer(tiny_tokenizer(), eos_ids=(2, 0))
 
@@ -40,6 +40,7 @@ def test_special_strings_of_users_are_text(special: str) -> None:
     assert TINY.decode(ids) == f"a{special}b"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*SPECIALS, "<|", "|>", "im_end", "a", " ", "\n", MARK, "\ufdd0", "é", "日"])))
 def test_no_text_yields_a_special_token(pieces: list[str]) -> None:
     text = "".join(pieces)
@@ -48,6 +49,7 @@ def test_no_text_yields_a_special_token(pieces: list[str]) -> None:
     assert TINY.decode(ids) == without_marks(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*SPECIALS, "<|im_", " hello", "the", "\n\n", "日本", "<"])))
 def test_allowed_specials_equal_the_library(pieces: list[str]) -> None:
     text = "".join(pieces)

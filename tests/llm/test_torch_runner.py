@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.llm.batches import Appended, row_batch
-from tests.llm.folders import FAMILIES, encode, random_weights, tiny_config, write_folder, write_safetensors
-from tests.llm.model.oracle import oracle_logits
 
 from paceline.errors import ConfigError
 from paceline.llm.model.checkpoint import open_weights
@@ -21,6 +18,9 @@ from paceline.llm.model.linear import Placement
 from paceline.llm.model.quantize import Bits, dequantize
 from paceline.llm.model.quantize import quantize as quantize_weights
 from paceline.llm.torch_runner import TorchRunner
+from tests.llm.batches import Appended, row_batch
+from tests.llm.folders import FAMILIES, encode, random_weights, tiny_config, write_folder, write_safetensors
+from tests.llm.model.oracle import oracle_logits
 
 TOKENS = np.random.default_rng(7).integers(0, 384, 100).tolist()
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}

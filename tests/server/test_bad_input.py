@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from tests.server.fakes import NAME, Running, running
-from tests.server.test_completions import expected
 
 from paceline.server.limits import Limits
+from tests.server.fakes import NAME, Running, running
+from tests.server.test_completions import expected
 
 BIG = 2**63
 NESTED: Any = "x"

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+
 from tests.server.fakes import NAME, Running
 from tests.server.test_completions import events, expected
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import openai
 import pytest
-from tests.server.fakes import NAME, Running, continuation
 
 from paceline.llm.request import Grammar, Request, SamplingParams
+from tests.server.fakes import NAME, Running, continuation
 
 
 def expected(prompt: str, max_tokens: int, index: int = 0) -> str:

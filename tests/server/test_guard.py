@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from starlette.routing import Route
-from tests.server.fakes import FakeEngine, Running, make_service, running
 
 from paceline.errors import ConfigError
 from paceline.server.app import service_routes
 from paceline.server.guard import Hosts, Keys
 from paceline.server.serve import ServeOptions
+from tests.server.fakes import FakeEngine, Running, make_service, running
 
 KEY = "correct horse"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from tests.server.fakes import Running
 
 from paceline.server.logs import LogFormat, set_up_logs
+from tests.server.fakes import Running
+from tests.server.test_lifecycle import until
 
 
 @pytest.fixture(params=["json", "text"])
@@ -25,13 +26,17 @@ def log(request: pytest.FixtureRequest) -> Iterator[tuple[LogFormat, io.StringIO
     root.setLevel(level)
 
 
+def own_lines(stream: io.StringIO) -> list[str]:
+    return [line for line in stream.getvalue().splitlines() if "request_id" in line]
+
+
 def test_requests_leave_one_line_without_their_prompt(server: Running, log: tuple[LogFormat, io.StringIO]) -> None:
     log_format, stream = log
     path = "/x%0d%0aforged%1b[2J" + "y" * 2000
     server.post(path, {"user": "mallory\r\nforged"})
     server.post("/v1/completions", {"prompt": "my secret", "max_tokens": 2, "user": "z\r\nforged"})
-    lines = [line for line in stream.getvalue().splitlines() if "request" in line and "/" in line]
-    assert len(lines) == 2
+    until(lambda: len(own_lines(stream)) == 2)  # a line is written after its answer
+    lines = own_lines(stream)
     assert "secret" not in stream.getvalue()
     assert "mallory" not in stream.getvalue()
     assert not any(line.startswith("forged") for line in stream.getvalue().splitlines())
@@ -46,5 +51,5 @@ def test_requests_leave_one_line_without_their_prompt(server: Running, log: tupl
 def test_a_fault_of_ours_is_logged_with_its_trace(server: Running, log: tuple[LogFormat, io.StringIO]) -> None:
     server.engine.failure = RuntimeError("broken")
     server.post("/v1/completions", {"prompt": "x"}, headers={"x-request-id": "abc"})
-    assert "RuntimeError: broken" in log[1].getvalue()
+    until(lambda: "RuntimeError: broken" in log[1].getvalue())
     assert "abc" in log[1].getvalue()

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.server.fakes import Running, running
 
 from paceline.server.limits import Limits
+from tests.server.fakes import Running, running
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+
 from training.language import lexicon, tables, truth
 from training.language.questions import Question
 

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+
 from training.language import tables, talk
 from training.language.tables import Question, Row
 from training.language.tokenizer import END, END_OF_TEXT, special_id

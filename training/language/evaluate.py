@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
+
 from training.language import tables
 from training.language.corpus import encode_code, field_order
 from training.language.export import load, write_file

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+
 from training.language.model import ModelConfig, Qwen3
 from training.language.tokenizer import END, END_OF_TEXT, special_id, tokenizer_files
 

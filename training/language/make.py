@@ -14,6 +14,7 @@ from typing import Final
 
 import torch
 from tokenizers import Tokenizer
+
 from training.language.corpus import Corpus, encode_code, sample_texts
 from training.language.evaluate import write_model_card
 from training.language.export import WEIGHTS, export, load

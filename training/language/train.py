@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
+
 from training.language.checkpoint import load_checkpoint, save_checkpoint
 from training.language.corpus import Batch, Corpus
 from training.language.model import Qwen3

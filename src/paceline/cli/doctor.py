@@ -127,6 +127,7 @@ def _print(findings: dict[str, Any]) -> None:
         screen.print(f"[bold]{f'extra {extra}' if extra else 'core':15}[/]", end="")
         screen.print(text, markup=False, soft_wrap=True)
     for fix in findings["fixes"]:
-        screen.print(f"[bold yellow]to fix[/]         {fix}", markup=True, soft_wrap=True)
+        screen.print(f"[bold yellow]{'to fix':15}[/]", end="")
+        screen.print(fix, markup=False, soft_wrap=True)
     if not findings["fixes"]:
         screen.print("[green]Nothing is missing.[/] Try: paceline demo")

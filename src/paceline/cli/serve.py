@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -114,6 +115,7 @@ def _run(
                 say(_welcome(url, engine.info, options.api_keys, seconds), quiet=quiet)
 
         code = run_server(options, engine, chosen.folder, chosen.name, announce)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun: one more must not change the exit code
     say("stopped" if code == 0 else "stopped; some requests were cut short", quiet=quiet or as_json)
     return code
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from paceline.errors import InvalidRequest, ModelError
 from paceline.llm.model.folder import Fields, locate, read_json
-from paceline.llm.template import MAX_OUTPUT_CHARS, MAX_TEMPLATE_CHARS, Template, TemplateRefusal
+from paceline.llm.template import MAX_TEMPLATE_CHARS, Template, TemplateRefusal
+from paceline.llm.template_filters import MAX_OUTPUT_CHARS
 from paceline.llm.tokenizer import MARK, Tokenizer, special_pattern, without_marks
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

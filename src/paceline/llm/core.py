@@ -23,7 +23,6 @@ from paceline.llm.scheduler import Scheduler
 from paceline.llm.sequence import Sequence
 from paceline.scheduling import Wait
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +54,10 @@ class EngineCore:
     @property
     def idle(self) -> bool:
         return not self._outputs
+
+    def warm_up(self) -> None:
+        """Loads what a first structured request would wait for; safe in any thread."""
+        self._factory.warm_up()
 
     def warm(self, request: Request) -> None:
         """Compiles what ``submit`` will need, in up to seconds; the only method that any thread may call.

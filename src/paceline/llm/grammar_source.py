@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 TOO_COMPLEX = "grammar is too complex: use fewer or simpler patterns, repetitions and alternatives"
 
 # One whitespace run is bounded: a small model may otherwise write blanks until its tokens run out.
-_JSON_OPTIONS: Any = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,32}", "coerce_one_of": True}
+_JSON_OPTIONS: Any = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,8}", "coerce_one_of": True}
 _DATA_KEYWORDS = ("const", "default", "enum", "examples")  # their values are data, not schemas
 _MAX_NAMES = 5
 

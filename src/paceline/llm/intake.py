@@ -23,6 +23,7 @@ class Intake:
         self._core = core
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grammar")
         self._compiling: dict[str, tuple[Request, Future[None]]] = {}
+        self._threads.submit(core.warm_up)
 
     @property
     def idle(self) -> bool:

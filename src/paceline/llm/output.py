@@ -15,7 +15,7 @@ from paceline.llm.detokenize import TextStream, TokenTexts
 from paceline.llm.logprobs import token_logprob
 from paceline.llm.noise import sample_seed
 from paceline.llm.plan import Outcome
-from paceline.llm.request import Delta, FinishReason, Request, TokenLogprob
+from paceline.llm.request import Delta, FinishReason, Grammar, Request, TokenLogprob
 from paceline.llm.sampler import Choice, FailedRow, Row, SequenceSampler
 from paceline.llm.sequence import Sequence
 from paceline.llm.structured import GrammarCompiler, Matcher
@@ -80,6 +80,7 @@ class SequenceOutput:
             finish_reason=reason,
             stop_reason=stop_reason,
             num_cached_tokens=sequence.num_cached if first else 0,
+            queued_s=sequence.queued_s if first else 0.0,
         )
         return Outcome((token,), reason), delta
 
@@ -132,6 +133,10 @@ class OutputFactory:
         self._grammars = grammars
         self._vocab_size = vocab_size
         self._eos_ids = tuple(eos_ids)
+
+    def warm_up(self) -> None:
+        """Loads the grammar engine; safe in any thread."""
+        self._grammars.compile(Grammar("json_object"))
 
     def warm(self, request: Request) -> None:
         """Compiles the request's grammar, which ``prepare`` then finds; safe in any thread."""

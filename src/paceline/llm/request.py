@@ -166,4 +166,5 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     num_cached_tokens: int = 0
+    queued_s: float = 0.0  # from submission to the first step; with the first delta of a sample
     error: str | None = None

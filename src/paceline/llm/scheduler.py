@@ -150,7 +150,7 @@ class Scheduler:
             budget = self._chunking.prefill_rows(load, self.limits.max_batched_tokens - len(decodes))
         chunks = self._advance_running(budget)
         budget -= sum(chunk.num_rows for chunk in chunks if not chunk.sequence.decoding)
-        chunks += self._admit(budget)
+        chunks += self._admit(budget, now)
         if chunks:
             return StepPlan(tuple(chunks), now)
         assert not self.waiting, "an idle pool takes whatever `submit` let in"
@@ -192,7 +192,7 @@ class Scheduler:
         self.pool.release(sequence.blocks)
         sequence.blocks = []
 
-    def _admit(self, budget: int) -> list[Chunk]:
+    def _admit(self, budget: int, now: int) -> list[Chunk]:
         chunks: list[Chunk] = []
         position = 0
         while position < len(self.waiting) and budget > 0 and len(self.running) < self.limits.max_num_seqs:
@@ -207,6 +207,7 @@ class Scheduler:
             num_rows = min(sequence.num_pending, budget)
             insort(self.running, sequence, key=_order)
             sequence.state = State.RUNNING
+            sequence.started = now if sequence.started is None else sequence.started
             missing = num_blocks_for(sequence.num_computed + num_rows) - len(sequence.blocks)
             sequence.blocks.extend(self.pool.allocate() for _ in range(missing))
             chunks.append(self._chunk(sequence, num_rows))

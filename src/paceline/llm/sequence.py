@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from paceline.clock import to_microseconds, to_seconds
 from paceline.llm.blocks import chain_hash, root_hash
 from paceline.llm.request import Request
 from paceline.llm.rows import BLOCK_SIZE
@@ -35,6 +36,7 @@ class Sequence:
     hashes: list[bytes] = field(default_factory=list)  # of the full blocks of `tokens`, as far as asked for
     num_computed: int = 0
     num_published: int = 0
+    started: int | None = None  # µs, its first step
     num_cached: int = 0  # prompt tokens found in the prefix cache at first admission
     num_preemptions: int = 0
     num_emitted: int = 0  # output tokens already handed to the client
@@ -63,7 +65,12 @@ class Sequence:
     @property
     def deadline(self) -> int | None:
         timeout_s = self.request.timeout_s
-        return None if timeout_s is None else self.arrival + round(timeout_s * 1e6)
+        return None if timeout_s is None else self.arrival + to_microseconds(timeout_s)
+
+    @property
+    def queued_s(self) -> float:
+        """From submission to the first step, seconds; 0 before it."""
+        return 0.0 if self.started is None else to_seconds(self.started - self.arrival)
 
     @property
     def ready(self) -> bool:

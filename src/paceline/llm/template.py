@@ -2,7 +2,7 @@
 
 The template comes with the model and is not trusted. It runs in Jinja's immutable sandbox, sees plain data only, cannot
 load other templates and cannot reach names with double underscores. Its loops end at a deadline, and no
-single operation makes a text longer than ``MAX_OUTPUT_CHARS``.
+single operation makes a text longer than ``template_filters.MAX_OUTPUT_CHARS``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jinja2.exceptions import SecurityError
 
 from paceline.errors import ModelError
 from paceline.llm import template_filters
-from paceline.llm.template_filters import MAX_OUTPUT_CHARS, check_method, check_operator, check_total
+from paceline.llm.template_filters import check_method, check_operator, check_total
 
 MAX_TEMPLATE_CHARS = 2**20
 MAX_RENDER_S = 20.0
@@ -174,6 +174,3 @@ def _check_tree(tree: jinja2.nodes.Template, where: str) -> None:
 
 def _refuse(message: object) -> None:
     raise TemplateRefusal(str(message)[:300])
-
-
-__all__ = ["MAX_OUTPUT_CHARS", "MAX_TEMPLATE_CHARS", "Template", "TemplateRefusal"]

@@ -18,7 +18,7 @@ from paceline.llm.model.decoder import Decoder
 from paceline.llm.model.kv import KVPool
 from paceline.llm.model.linear import Placement
 from paceline.llm.model.quantize import Bits
-from paceline.llm.rows import RowBatch
+from paceline.llm.rows import BLOCK_SIZE, RowBatch
 
 if TYPE_CHECKING:
     from paceline.llm.cuda.graphs import DecodeGraphs
@@ -57,10 +57,11 @@ class TorchRunner:
         self._max_rows = max_rows
         if threads is not None:
             torch.set_num_threads(threads)
+        max_length = min(config.max_model_len, num_blocks * BLOCK_SIZE)  # no sequence outgrows the pool
         placement = Placement(self._device, _DTYPES[config.dtype], _BITS[quantize])
         try:
             with torch.inference_mode():
-                self._decoder = Decoder(weights, config, placement)
+                self._decoder = Decoder(weights, config, placement, max_length)
                 # one block more than the scheduler knows of: rows that only pad a graph write there
                 self._pool = KVPool(config, num_blocks + 1, placement.dtype, self._device)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -68,7 +69,7 @@ class TorchRunner:
         self._attention: Attention = PagedAttention(config, self._pool, self._device)
         self._graphs: DecodeGraphs | None = None
         if self._device.type == "cuda" and importlib.util.find_spec("triton"):
-            self._use_kernels()
+            self._use_kernels(max_length)
         self.weights_bytes = self._decoder.num_bytes
         self.kv_bytes = self._pool.num_bytes
 
@@ -93,13 +94,13 @@ class TorchRunner:
         """Give weights and pool back."""
         del self._decoder, self._attention, self._graphs, self._pool
 
-    def _use_kernels(self) -> None:
+    def _use_kernels(self, max_length: int) -> None:
         from paceline.llm.cuda.attention import TritonAttention
         from paceline.llm.cuda.graphs import DecodeGraphs
 
         attention = TritonAttention(self.config, self._pool, self._device)
         self._attention = attention
-        self._graphs = DecodeGraphs(self._decoder, attention, self.config.max_model_len, spare_block=self.num_blocks)
+        self._graphs = DecodeGraphs(self._decoder, attention, max_length, spare_block=self.num_blocks)
 
     def _tensor(self, array: NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(np.asarray(array, np.int64)).to(self._device)

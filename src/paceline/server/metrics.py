@@ -54,6 +54,10 @@ class Metrics:
             "request_time_per_output_token_seconds", "Mean time between a request's tokens.", _TOKEN_S
         )
         self.e2e_latency = self._histogram("e2e_request_latency_seconds", "Arrival to last token.", _REQUEST_S)
+        self.queue_time = self._histogram("request_queue_time_seconds", "Arrival to the first step.", _FIRST_TOKEN_S)
+        self.prefill_time = self._histogram("request_prefill_time_seconds", "First step to token.", _FIRST_TOKEN_S)
+        self.decode_time = self._histogram("request_decode_time_seconds", "First to last token.", _REQUEST_S)
+        self.inference_time = self._histogram("request_inference_time_seconds", "First step to end.", _REQUEST_S)
         self.request_prompt_tokens = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS)
         self.request_generation_tokens = self._histogram("request_generation_tokens", "Tokens made for it.", _TOKENS)
         self.prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of started requests.").labels(model_name)
@@ -124,6 +128,7 @@ class Stopwatch:
         self._began = began
         self._last: dict[int, float] = {}
         self._first = 0.0
+        self._queued_s = 0.0
         self._num_tokens = 0
         metrics.prompt_tokens.inc(num_prompt)
         metrics.request_prompt_tokens.observe(num_prompt)
@@ -135,6 +140,7 @@ class Stopwatch:
         if num_tokens:
             if not self._last:
                 self._first = now
+                self._queued_s = delta.queued_s
                 self._metrics.time_to_first_token.observe(now - self._began)
             elif delta.index in self._last:
                 self._metrics.inter_token_latency.observe(now - self._last[delta.index])
@@ -151,4 +157,9 @@ class Stopwatch:
         if num_gaps > 0:
             self._metrics.time_per_output_token.observe((now - self._first) * len(self._last) / num_gaps)
         self._metrics.e2e_latency.observe(now - self._began)
+        if self._last:
+            self._metrics.queue_time.observe(self._queued_s)
+            self._metrics.prefill_time.observe(max(0.0, self._first - self._began - self._queued_s))
+            self._metrics.decode_time.observe(now - self._first)
+            self._metrics.inference_time.observe(max(0.0, now - self._began - self._queued_s))
         self._metrics.request_generation_tokens.observe(self._num_tokens)

@@ -88,13 +88,13 @@ async def _serve(
     try:
         service = await asyncio.to_thread(open_service, options, engine, folder, model_name)
         server = HttpServer(options, service)
+        _on_signals(server.on_signal)
         serving = asyncio.create_task(server.serve([sock]))
-        with _signals(server.on_signal):
-            await asyncio.wait((loading, serving), return_when=asyncio.FIRST_COMPLETED)
-            if loading.done():
-                await loading
-                on_ready(base_url(sock))
-            await serving
+        await asyncio.wait((loading, serving), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            await loading
+            on_ready(base_url(sock))
+        await serving
         return 0 if server.finished_all else 1
     finally:
         loading.cancel()
@@ -165,6 +165,7 @@ class HttpServer(uvicorn.Server):
             return
         self._draining.cancel()
         self.finished_all = False
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut now is no fault worth a trace
         self.force_exit = self.should_exit = True
 
     async def drain(self) -> None:
@@ -188,14 +189,7 @@ def _num_connections(limits: Limits) -> int:
     return max(1, min(limits.max_connections, num_files - _SPARE_FILES))
 
 
-@contextlib.contextmanager
-def _signals(handler: Callable[[], None]) -> Iterator[None]:
+def _on_signals(handler: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-    handled = (signal.SIGTERM, signal.SIGINT)
-    for number in handled:
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

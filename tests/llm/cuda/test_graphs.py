@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.llm.batches import Appended, row_batch
-from tests.llm.folders import FAMILIES, write_folder
 
 from paceline.llm.model.checkpoint import open_weights
 from paceline.llm.model.families import read_config
 from paceline.llm.torch_runner import TorchRunner
+from tests.llm.batches import Appended, row_batch
+from tests.llm.folders import FAMILIES, write_folder
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.llm.batches import Appended, row_batch
-from tests.llm.folders import write_folder
 
 from paceline.llm.model.attention import PagedAttention
 from paceline.llm.model.families import read_config
 from paceline.llm.model.kv import KVPool
+from tests.llm.batches import Appended, row_batch
+from tests.llm.folders import write_folder
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.llm.folders import FAMILIES, encode, random_weights, tiny_config, write_folder, write_safetensors
 
 from paceline.errors import ModelError
 from paceline.llm.model.checkpoint import DecoderWeights, open_weights
 from paceline.llm.model.families import read_config
+from tests.llm.folders import FAMILIES, encode, random_weights, tiny_config, write_folder, write_safetensors
 
 
 def opened(folder: Path) -> DecoderWeights:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.llm.folders import tiny_config
 
 from paceline.errors import ModelError
 from paceline.llm.model.config import ModelConfig, RopeScaling
 from paceline.llm.model.families import FAMILIES, read_config
+from tests.llm.folders import tiny_config
 
 
 def write_config(folder: Path, family: str = "llama", **overrides: Any) -> Path:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.llm.folders import write_folder
 
 from paceline.llm.model.families import read_config
 from paceline.llm.model.rope import attention_factor, inverse_frequencies, rope_tables
+from tests.llm.folders import write_folder
 
 KINDS: list[dict[str, Any]] = [
     {"rope_type": "linear", "factor": 4.0},

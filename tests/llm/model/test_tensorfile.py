@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.llm.folders import write_safetensors
 
 from paceline.errors import ModelError
 from paceline.llm.model.tensorfile import TensorFile
+from tests.llm.folders import write_safetensors
 
 
 def write_raw(path: Path, header: Any, data: bytes = bytes(64), *, length: int | None = None) -> Path:

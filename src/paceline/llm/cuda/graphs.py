@@ -31,10 +31,10 @@ class DecodeGraphs:
     Rows beyond the batch write to a block that no sequence owns (``spare_block``) and are not attended.
     """
 
-    def __init__(self, decoder: Decoder, attention: TritonAttention, max_model_len: int, spare_block: int) -> None:
+    def __init__(self, decoder: Decoder, attention: TritonAttention, max_length: int, spare_block: int) -> None:
         self._decoder = decoder
         self._attention = attention
-        self._table_width = -(-max_model_len // BLOCK_SIZE)
+        self._table_width = -(-max_length // BLOCK_SIZE)
         self._spare_slot = spare_block * BLOCK_SIZE
         self._captured: dict[int, _Captured] = {}
         self._memory: Any = None  # shared by all graphs: one runs at a time

@@ -84,7 +84,7 @@ def attend_kernel(
         inside = stored < high
         block = tl.load(tables + seq * table_width + stored // BLOCK, mask=inside, other=0)
         slot = block.to(tl.int64) * BLOCK + stored % BLOCK
-        place = head * head_stride + slot[:, None] * DIM + dims[None, :]
+        place = head.to(tl.int64) * head_stride + slot[:, None] * DIM + dims[None, :]
         readable = inside[:, None] & real[None, :]
         key = tl.load(keys + place, mask=readable, other=0.0)
         scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale

@@ -31,7 +31,8 @@ class Decoder:
     Loading copies one layer at a time and gives its file pages back, so the model is never in memory twice.
     """
 
-    def __init__(self, weights: DecoderWeights, config: ModelConfig, placement: Placement) -> None:
+    def __init__(self, weights: DecoderWeights, config: ModelConfig, placement: Placement, max_length: int) -> None:
+        """``max_length``: positions run below it."""
         self._config = config
         self._embed = placement.load(weights.embed)
         layers = []
@@ -42,7 +43,7 @@ class Decoder:
         self._final_norm = placement.load(weights.final_norm)
         self._head = PlainLinear(self._embed) if weights.head is None else placement.head(weights.head)
         weights.drop_pages()
-        cos, sin = rope_tables(config, config.max_model_len)
+        cos, sin = rope_tables(config, max_length)
         self._cos = torch.from_numpy(cos).to(placement.device, placement.dtype)
         self._sin = torch.from_numpy(sin).to(placement.device, placement.dtype)
 

@@ -76,13 +76,14 @@ def _scales4(groups: Float32) -> Float32:
     groups = np.nan_to_num(groups)
     low, high = np.minimum(groups.min(-1), 0), np.maximum(groups.max(-1), 0)
     base = np.where(high >= -low, high, low) * np.float32(-0.125)
-    best, least = np.zeros_like(base), np.full_like(base, np.inf)
-    for clip in _CLIPS:
-        best, least = _keep_better(groups, _round_bfloat16(base * np.float32(clip)), best, least)
-    levels = _levels(groups, best, -8, 7)
-    products, squares = _sum(groups * levels), _sum(levels * levels)
-    fitted = np.divide(products, squares, out=best.copy(), where=squares > 0)
-    return _keep_better(groups, _round_bfloat16(fitted), best, least)[0]
+    best, least = _round_bfloat16(base), np.full_like(base, np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):  # errors of values near the end of float32 keep the first scale
+        for clip in _CLIPS:
+            best, least = _keep_better(groups, _round_bfloat16(base * np.float32(clip)), best, least)
+        levels = _levels(groups, best, -8, 7)
+        products, squares = _sum(groups * levels), _sum(levels * levels)
+        fitted = np.divide(products, squares, out=best.copy(), where=squares > 0)
+        return _keep_better(groups, _round_bfloat16(fitted), best, least)[0]
 
 
 def _keep_better(groups: Float32, scales: Float32, best: Float32, least: Float32) -> tuple[Float32, Float32]:

@@ -74,9 +74,7 @@ class NativeRunner:
             batch.num_cached.ctypes.data, batch.block_tables.ctypes.data, batch.ancestors.ctypes.data,
             batch.logit_rows.ctypes.data,
         )  # fmt: skip
-        self._call(
-            self._library.paceline_forward(self._handle(), ctypes.byref(passed), self._logits.ctypes.data)
-        )
+        self._call(self._library.paceline_forward(self._handle(), ctypes.byref(passed), self._logits.ctypes.data))
         return self._logits[:num_logits]
 
     def move(self, sources: NDArray[np.int32], targets: NDArray[np.int32]) -> None:
@@ -127,7 +125,12 @@ class NativeRunner:
             self._call(self._library.paceline_load_layer(self._model, index, ctypes.byref(library.Layer(**pointers))))
             weights.drop_pages()
         cos, sin = (np.ascontiguousarray(table) for table in rope_tables(self.config, self._max_positions))
-        ends = {"embed": _matrix(weights.embed, dtype), "final_norm": _vector(weights.final_norm), "cos": cos, "sin": sin}
+        ends = {
+            "embed": _matrix(weights.embed, dtype),
+            "final_norm": _vector(weights.final_norm),
+            "cos": cos,
+            "sin": sin,
+        }
         if weights.head is not None:
             ends["head"] = _matrix(weights.head, dtype)
         pointers = {name: array.ctypes.data for name, array in ends.items()}

@@ -23,23 +23,24 @@ void Forward::run(float* logits) {
     embed();
     for (int index = 0; index < model_.spec_.layers; ++index) {
         const Layer& layer = model_.layers_[index];
+        const bool last = index + 1 == model_.spec_.layers;
         normalize(layer.input_norm);
         to_qkv.bias = layer.qkv_bias.data();
-        multiply(model_.normed_, rows, layer.qkv, to_qkv);
+        multiply(model_.normed_, rows, layer.qkv, to_qkv, &layer.o);
         place(layer, index);
         attend_all(index);
         if (integer) quantize_rows(model_.attended_float_, model_.attended_);
         to_residual.bias = layer.o_bias.data();
-        multiply(model_.attended_, rows, layer.o, to_residual);
+        multiply(model_.attended_, rows, layer.o, to_residual, &layer.gate_up);
         to_residual.bias = nullptr;
         normalize(layer.post_norm);
         feed_forward(layer);
-        multiply(model_.gated_, rows, layer.down, to_residual);
+        multiply(model_.gated_, rows, layer.down, to_residual, last ? &model_.head_ : &model_.layers_[index + 1].qkv);
     }
     normalize_logit_rows();
     to_logits.values = logits;
     to_logits.stride = to_logits.columns = model_.spec_.vocab;
-    multiply(model_.head_rows_, batch_.num_logits, model_.head_, to_logits);
+    multiply(model_.head_rows_, batch_.num_logits, model_.head_, to_logits, nullptr);
 }
 
 void Forward::embed() {
@@ -66,9 +67,11 @@ void Forward::normalize_logit_rows() {
     });
 }
 
-void Forward::multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output) {
+void Forward::multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output, const Matrix* following) {
+    // The last panel fetches the start of what this worker will likely be given in the next matrix.
+    const std::uint8_t* then = following == nullptr ? nullptr : following->panel(worker_.index() % following->num_panels);
     worker_.phase(matrix.num_panels, [&](int panel, int ahead) {
-        const std::uint8_t* next = ahead < 0 ? nullptr : matrix.panel(ahead);
+        const std::uint8_t* next = ahead < 0 ? then : matrix.panel(ahead);
         multiply_panel(left, rows, matrix, panel, next, output, model_.desks_[worker_.index()]->gemm);
     });
 }
@@ -134,7 +137,7 @@ void Forward::feed_forward(const Layer& layer) {
     Output to_gated;
     to_gated.finish = Finish::gate;
     to_gated.operand = integer ? &model_.gated_float_ : &model_.gated_;
-    multiply(model_.normed_, batch_.num_rows, layer.gate_up, to_gated);
+    multiply(model_.normed_, batch_.num_rows, layer.gate_up, to_gated, &layer.down);
     if (integer) quantize_rows(model_.gated_float_, model_.gated_);
 }
 

@@ -17,7 +17,8 @@ private:
     void embed();
     void normalize(const Array<float>& weight);
     void normalize_logit_rows();
-    void multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output);
+    void multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output,
+                  const Matrix* following);
     void place(const Layer& layer, int index);
     void place_row(const Layer& layer, int index, int row, float* head);
     void attend_all(int index);

@@ -1,10 +1,19 @@
 #include "gemm.h"
 
+#include <algorithm>
+
 namespace paceline {
 namespace {
 
-constexpr int kFloatDepth = 128;   // of a unit: its weights stay in the first-level cache for all tiles
-constexpr int kMaxDirectRows = 2;  // up to here nibbles are taken apart in registers, row by row
+constexpr int kFloatDepth = 512;              // of a unit, at most: its 64 KiB stay in the second-level cache for all tiles
+constexpr std::size_t kFetchAhead = 64 << 10;  // bytes between what is multiplied and what is prefetched
+constexpr int kMaxDirectRows = 2;              // up to here nibbles are taken apart in registers, row by row
+
+// K cut evenly into stretches of at most kFloatDepth.
+int float_depth(int depth) {
+    const int count = (depth + kFloatDepth - 1) / kFloatDepth;
+    return static_cast<int>(round_up((depth + count - 1) / count, kDepthStep));
+}
 
 void finish_gate(const float* sums, Operand& operand, int row, int panel) {
     for (int part = 0; part < 2; ++part) {
@@ -36,19 +45,24 @@ class PanelProduct {
 public:
     PanelProduct(const Operand& left, const Matrix& matrix, int panel, Scratch& scratch)
         : left_(left), matrix_(matrix), weights_(matrix.panel(panel)), scratch_(scratch),
-          integer_(is_integer(matrix.kind)), unit_depth_(integer_ ? group_of(matrix.kind) : kFloatDepth),
+          integer_(is_integer(matrix.kind)), unit_depth_(integer_ ? group_of(matrix.kind) : float_depth(matrix.depth)),
           unit_bytes_(panel_bytes(matrix.kind, unit_depth_)) {}
 
-    // `fetch_panel`: the panel itself comes from memory. `ahead`: what to prefetch behind its last unit.
+    // `fetch_panel`: the panel itself comes from memory. `ahead`: the panel to prefetch behind its end, or null.
     void multiply(int row, int rows, bool fetch_panel, const std::uint8_t* ahead) {
         if (integer_) std::memset(scratch_.sums, 0, sizeof(float) * kPanel * rows);
         const int count = (matrix_.depth + unit_depth_ - 1) / unit_depth_;
+        const std::size_t lead = std::min(std::max(kFetchAhead, unit_bytes_), matrix_.stride);
         for (int unit = 0; unit < count; ++unit) {
-            const bool last = unit + 1 == count;
-            const std::uint8_t* next = last ? ahead : fetch_panel ? weights_ + (unit + 1) * unit_bytes_ : nullptr;
             TileCall call;
             const TileFunctions& tiles = integer_ ? begin_group(call, unit, row, rows) : begin_depth(call, unit, row);
-            multiply_tiles(call, tiles, rows, next);
+            const std::size_t at = unit * unit_bytes_ + lead;
+            if (at < matrix_.stride) {
+                call.fetch = fetch_panel ? weights_ + at : nullptr;
+            } else {
+                call.fetch = ahead != nullptr ? ahead + (at - matrix_.stride) : nullptr;
+            }
+            multiply_tiles(call, tiles, rows);
         }
     }
 
@@ -82,12 +96,11 @@ private:
         return unpacked_int4_tiles();
     }
 
-    void multiply_tiles(TileCall& call, const TileFunctions& functions, int rows, const std::uint8_t* next) {
+    void multiply_tiles(TileCall& call, const TileFunctions& functions, int rows) {
         const int tiles = (rows + kMaxTile - 1) / kMaxTile;
-        const int lines = next == nullptr ? 0 : static_cast<int>(unit_bytes_ / 64);
+        const int lines = call.fetch == nullptr ? 0 : static_cast<int>(unit_bytes_ / 64);
         call.left_stride = left_.stride;
         call.sums = scratch_.sums;
-        call.fetch = next;
         for (int tile = 0, begin = 0, line = 0; tile < tiles; ++tile) {
             const int end = rows * (tile + 1) / tiles, line_end = lines * (tile + 1) / tiles;
             call.fetch_lines = line_end - line;

@@ -51,7 +51,7 @@ void multiply_tile(const TileCall& call) {
     const int per_round = (call.fetch_lines + rounds - 1) / rounds;
     const std::uint8_t* fetch = call.fetch;
     for (int round = 0; round < rounds; ++round) {
-        for (int i = 0; i < per_round; ++i) _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T0);
+        for (int i = 0; i < per_round; ++i) _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T1);
         fetch += per_round * 64;
 #pragma GCC unroll 4
         for (int step = 0; step < kUnroll; ++step) {

@@ -34,10 +34,12 @@ void multiply_tile(const TileCall& call) {
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) dot[r][c] = _mm512_set1_epi32(call.offsets[r * groups]);
-    for (int i = 0; i < call.fetch_lines; ++i)
-        _mm_prefetch(reinterpret_cast<const char*>(call.fetch + i * 64), _MM_HINT_T0);
+    const int per_step = (call.fetch_lines + kSteps - 1) / kSteps;
+    const std::uint8_t* fetch = call.fetch;
 #pragma GCC unroll 4
     for (int step = 0; step < kSteps; ++step) {
+        for (int i = 0; i < per_step; ++i) _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T1);
+        fetch += per_step * 64;
         __m512i weight[4];
 #pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) weight[c] = Weights::load(call.weights, step, c);

@@ -55,7 +55,7 @@ __m512 inverse_or_zero(__m512 scale) {
 // Scales of 16 columns of a group of four bits, the best so far.
 class Search {
 public:
-    explicit Search(const float* values) : values_(values) {}
+    Search(const float* values, __m512 first) : values_(values), best_(first) {}
 
     void consider(__m512 scale) {
         const __m512 inverse = inverse_or_zero(scale);
@@ -91,7 +91,7 @@ private:
     }
 
     const float* values_;
-    __m512 best_ = _mm512_setzero_ps();
+    __m512 best_;
     __m512 least_ = _mm512_set1_ps(INFINITY);
 };
 
@@ -103,7 +103,7 @@ __m512 search_scale(const float* values, const Range& range) {
     const __mmask16 positive = _mm512_cmp_ps_mask(range.high, minus_low, _CMP_GE_OQ);
     const __m512 extreme = _mm512_mask_blend_ps(positive, range.low, range.high);
     const __m512 base = _mm512_mul_ps(extreme, _mm512_set1_ps(-0.125f));
-    Search search(values);
+    Search search(values, round_bf16(base));
     for (const float clip : kClips) search.consider(round_bf16(_mm512_mul_ps(base, _mm512_set1_ps(clip))));
     search.fit();
     return search.best();
