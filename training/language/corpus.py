@@ -5,6 +5,7 @@ A batch is a function of (seed, step) alone, so training resumes exactly and nee
 
 from __future__ import annotations
 
+import json
 import random
 import sysconfig
 import zlib
@@ -24,6 +25,7 @@ from training.language.tokenizer import END, END_OF_TEXT, special_id
 TRAIN_SEEDS: Final = 1_000_000  # tables with smaller seeds are never trained on
 ANSWER_WEIGHT: Final = 8.0
 PROMPT_WEIGHT: Final = 0.5
+PROJECTION_SHARE: Final = 0.15  # of the answers are followed by a request for some fields as JSON
 ROW: Final = 256
 CODE_SHARE: Final = 0.1  # of the rows are code from the start
 PROMPT_SHARE: Final = 0.15  # of the prompt's tokens are predicted at all
@@ -100,7 +102,15 @@ def table_turns(rng: random.Random, num_turns: int) -> list[tuple[str, str]]:
             needed = {field for later in asked for field in later.fields}
             text = tables.prompt(text, row, field_order(rng, row, needed))
         turns.append((text, tables.answer(row, question)))
+        if rng.random() < PROJECTION_SHARE:
+            turns.append(projection(rng, row, [name for name in row if f'"{name}": ' in text] or list(question.fields)))
     return turns
+
+
+def projection(rng: random.Random, row: Row, shown: Sequence[str]) -> tuple[str, str]:
+    """Fields asked for as JSON. The reply is long and copied, which teaches looking up faster than short answers do."""
+    names = rng.sample(shown, min(len(shown), rng.randint(1, 3)))
+    return f"Return {', '.join(names)} as JSON.", json.dumps({name: row[name] for name in names}, ensure_ascii=False)
 
 
 def field_order(rng: random.Random, row: Row, needed: set[str]) -> list[str]:
@@ -120,6 +130,8 @@ def record_turns(rng: random.Random, num_turns: int) -> list[tuple[str, str]]:
         ask = rng.choice(("What is the {}?", "Return the value of {}.", "Give the {} only.", "Extract the field {}."))
         text = ask.format(spoken)
         turns.append((tables.prompt(text, row) if number == 0 else text, tables.text_of(row[name])))
+        if rng.random() < 2 * PROJECTION_SHARE:
+            turns.append(projection(rng, row, list(row)))
     return turns
 
 
@@ -129,7 +141,7 @@ def conversation(rng: random.Random, most_turns: int) -> tuple[str | None, list[
     if roll < 0.03:
         return talk.small_talk(rng)
     num_turns = min(rng.choice((2, 16, 16, 16)), most_turns)
-    maker = record_turns if roll < 0.25 else table_turns
+    maker = record_turns if roll < 0.3 else table_turns
     return rng.choice(SYSTEMS), maker(rng, num_turns)
 
 
