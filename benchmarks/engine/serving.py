@@ -94,8 +94,8 @@ def _offline(engine: Arm, same: list[list[int]], num_tokens: int, num_clients: i
     """As many prompts at a time as there are clients, so that both sides run the same batches."""
     waves = [same[first : first + num_clients] for first in range(0, len(same), num_clients)]
     answers = [engine.ask("offline", prompts=wave, num_tokens=num_tokens) for wave in waves]
-    tokens: int = sum(answer["num_tokens"] for answer in answers)
-    return tokens / sum(answer["seconds"] for answer in answers)
+    seconds: float = sum(answer["seconds"] for answer in answers)
+    return sum(int(answer["num_tokens"]) for answer in answers) / seconds
 
 
 async def _served(port: int, same: list[list[int]], num_tokens: int, num_clients: int) -> LoadReport:

@@ -120,6 +120,13 @@ def test_closing_a_stream_aborts_it(engine: Engine) -> None:
     assert engine.stats().num_blocks_used == 0
 
 
+def test_stream_that_nobody_reads_is_aborted_when_dropped(engine: Engine) -> None:
+    engine.stream(PROMPTS[1], SamplingParams(max_tokens=400, ignore_eos=True))
+    engine.generate([PROMPTS[0]], GREEDY)
+    stats = engine.stats()
+    assert (stats.num_running, stats.num_waiting, stats.num_blocks_used) == (0, 0, 0)
+
+
 def test_samples_differ_and_repeat(engine: Engine) -> None:
     params = SamplingParams(n=4, seed=3, max_tokens=12, ignore_eos=True)
     [first], [second] = engine.generate([PROMPTS[1]], params), engine.generate([PROMPTS[1]], params)

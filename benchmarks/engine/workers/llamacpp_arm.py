@@ -58,7 +58,9 @@ class _Model:
             raise RuntimeError(f"llama_decode returned {status}")
         num_outputs = sum(row[3] for row in rows)
         address = ctypes.cast(llama_cpp.llama_get_logits(self.context), ctypes.POINTER(ctypes.c_float))
-        return np.ctypeslib.as_array(address, (num_outputs, self.vocab_size)).argmax(-1)  # [L, V] -> [L]
+        logits = np.ctypeslib.as_array(address, (num_outputs, self.vocab_size))
+        greedy: NDArray[np.int64] = logits.argmax(-1)  # [L, V] -> [L]
+        return greedy
 
 
 MODEL: dict[str, _Model] = {}

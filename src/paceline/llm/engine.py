@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,6 +58,38 @@ class Completion:
 
 
 @final
+class DeltaIterator(Iterator[Delta]):
+    """The deltas of one request of an ``Engine``, until each sample has a finish reason.
+
+    ``close`` aborts what has not ended; so does dropping the iterator.
+    """
+
+    def __init__(self, request: Request, take: Callable[[str], Delta], abandoned: deque[str]) -> None:
+        self._request_id = request.request_id
+        self._num_open = request.params.n
+        self._take = take
+        self._abandoned = abandoned
+
+    def __next__(self) -> Delta:
+        if self._num_open == 0:
+            raise StopIteration
+        delta = self._take(self._request_id)
+        self._num_open -= delta.finish_reason is not None
+        if self._num_open == 0:
+            self._abandoned.append(self._request_id)
+        return delta
+
+    def close(self) -> None:
+        """Ends the request at the engine's next step. Can be called twice."""
+        if self._num_open:
+            self._num_open = 0
+            self._abandoned.append(self._request_id)  # a garbage collector may call this inside a step: no lock
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@final
 class Engine:
     """A loaded model. Safe to call from several threads: their requests share the same steps.
 
@@ -81,6 +113,7 @@ class Engine:
         self._core = loaded.core
         self._lock = threading.Lock()  # whoever waits for tokens steps for all
         self._inboxes: dict[str, deque[Delta]] = {}
+        self._abandoned: deque[str] = deque()
         self._ids = itertools.count()
 
     @property
@@ -108,13 +141,14 @@ class Engine:
         """Answers every conversation, a list of ``{"role": …, "content": …}`` rendered by the model's template."""
         return self.generate([self._template.encode(messages) for messages in conversations], params)
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Delta]:
-        """Deltas of one prompt as they come. Closing the iterator early aborts the request."""
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> DeltaIterator:
+        """Deltas of one prompt as they come. Closing or dropping the iterator early aborts the request."""
         [stream] = self._open([self._request(prompt, params)])
         return stream
 
     def stats(self) -> EngineStats:
         with self._lock:
+            self._sweep()
             return self._core.stats()
 
     def close(self) -> None:
@@ -139,7 +173,7 @@ class Engine:
             params=params or default_params(self.defaults),
         )
 
-    def _open(self, requests: Seq[Request]) -> list[Iterator[Delta]]:
+    def _open(self, requests: Seq[Request]) -> list[DeltaIterator]:
         for request in requests:
             self._core.warm(request)
         with self._lock:
@@ -151,18 +185,7 @@ class Engine:
                 for request in requests:
                     self._forget(request.request_id)
                 raise
-        return [self._deltas(request) for request in requests]
-
-    def _deltas(self, request: Request) -> Iterator[Delta]:
-        num_open = request.params.n
-        try:
-            while num_open:
-                delta = self._next(request.request_id)
-                num_open -= delta.finish_reason is not None
-                yield delta
-        finally:
-            with self._lock:
-                self._forget(request.request_id)
+        return [DeltaIterator(request, self._next, self._abandoned) for request in requests]
 
     def _next(self, request_id: str) -> Delta:
         """The next delta of a request, stepping for everybody until it is there."""
@@ -173,8 +196,14 @@ class Engine:
                     raise ExecutionError("the engine was closed")
                 if inbox:
                     return inbox.popleft()
+                self._sweep()
                 for delta in self._core.step():
                     self._inboxes[delta.request_id].append(delta)
+
+    def _sweep(self) -> None:
+        """Aborts the requests whose iterators were closed or dropped."""
+        while self._abandoned:
+            self._forget(self._abandoned.popleft())
 
     def _forget(self, request_id: str) -> None:
         if self._inboxes.pop(request_id, None) is not None:
