@@ -127,6 +127,14 @@ def test_stream_that_nobody_reads_is_aborted_when_dropped(engine: Engine) -> Non
     assert (stats.num_running, stats.num_waiting, stats.num_blocks_used) == (0, 0, 0)
 
 
+def test_a_request_that_fails_leaves_no_others_behind(engine: Engine) -> None:
+    nothing_allowed = SamplingParams(grammar=Grammar("choice", '["a"]'), bad_words=("a",))
+    with pytest.raises(ExecutionError, match="allow no token"):
+        engine.generate(PROMPTS[:2], [nothing_allowed, SamplingParams(max_tokens=400, ignore_eos=True)])
+    stats = engine.stats()
+    assert (stats.num_running, stats.num_waiting, stats.num_blocks_used) == (0, 0, 0)
+
+
 def test_samples_differ_and_repeat(engine: Engine) -> None:
     params = SamplingParams(n=4, seed=3, max_tokens=12, ignore_eos=True)
     [first], [second] = engine.generate([PROMPTS[1]], params), engine.generate([PROMPTS[1]], params)

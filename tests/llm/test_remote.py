@@ -124,6 +124,9 @@ def test_killed_engine_fails_open_requests_and_comes_back(folder: Path, how: sig
             assert engine.pid is not None
             killed = time.monotonic()
             os.kill(engine.pid, how)
+            while engine.state == "ready":  # until its end is known
+                await engine.abort("nobody")
+                await asyncio.sleep(0.001)
             with pytest.raises(EngineDied):
                 async for _ in stream:
                     pass

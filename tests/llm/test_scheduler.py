@@ -350,3 +350,15 @@ def test_any_traffic_ends_with_right_tokens_and_clean_books(
     world.check_idle()
     for sequence in world.sequences:
         assert sequence.tokens == alone(sequence.request.prompt, sequence.num_output)
+
+
+def test_requests_that_ended_are_not_remembered_until_their_deadlines() -> None:
+    world = World()
+    for number in range(5000):
+        world.submit(str(number), [number], timeout_s=600.0)
+        for sequence in world.scheduler.sequences(str(number)):
+            world.scheduler.finish(sequence)
+    world.submit("last", [1], timeout_s=1.0)
+    assert len(world.scheduler._deadlines) <= 1025
+    world.clock.advance(2_000_000)
+    assert [sequence.request.request_id for sequence in world.scheduler.expire(world.clock.now())] == ["last"]

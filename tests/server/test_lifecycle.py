@@ -229,3 +229,11 @@ def test_a_second_signal_leaves_at_once() -> None:
         drain(server)
         until(lambda: server.server.should_exit and server.server.force_exit)
         sock.close()
+
+
+def test_a_second_signal_to_an_idle_server_cuts_nothing_short() -> None:
+    with running() as server:
+        drain(server)
+        drain(server)
+        until(lambda: server.server.should_exit)
+        assert server.server.finished_all

@@ -25,9 +25,9 @@ from training.language.tokenizer import END, END_OF_TEXT, special_id
 TRAIN_SEEDS: Final = 1_000_000  # tables with smaller seeds are never trained on
 ANSWER_WEIGHT: Final = 8.0
 PROMPT_WEIGHT: Final = 0.5
-PROJECTION_SHARE: Final = 0.15  # of the answers are followed by a request for some fields as JSON
+PROJECTION_SHARE: Final = 0.08  # of the answers are followed by a request for some fields as JSON
 ROW: Final = 256
-CODE_SHARE: Final = 0.1  # of the rows are code from the start
+CODE_SHARE: Final = 0.07  # of the rows are code from the start
 PROMPT_SHARE: Final = 0.15  # of the prompt's tokens are predicted at all
 SKIPPED: Final = frozenset(
     {"test", "tests", "site-packages", "idlelib", "lib2to3", "encodings", "turtledemo", "ensurepip"}
@@ -79,8 +79,8 @@ def matching_row(rng: random.Random, kind: str, question: Question) -> Row:
 
 # Reading a text is harder than copying a field, so it is practised more.
 TASK_WEIGHTS: Final = {
-    "sentiment": 2.0, "category": 2.5, "rating": 3.0, "filter": 1.4, "consistency": 3.0, "aspect": 1.5, "summary": 1.5,
-    "extract": 0.5,
+    "sentiment": 4.0, "category": 8.0, "rating": 3.0, "filter": 1.5, "consistency": 2.0, "aspect": 1.0, "summary": 0.7,
+    "extract": 0.4,
 }  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def conversation(rng: random.Random, most_turns: int) -> tuple[str | None, list[
     if roll < 0.03:
         return talk.small_talk(rng)
     num_turns = min(rng.choice((2, 16, 16, 16)), most_turns)
-    maker = record_turns if roll < 0.3 else table_turns
+    maker = record_turns if roll < 0.15 else table_turns
     return rng.choice(SYSTEMS), maker(rng, num_turns)
 
 

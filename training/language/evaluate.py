@@ -52,7 +52,7 @@ def table_cases(num_rows: int) -> Iterator[tuple[str, Case]]:
     """Every question about `num_rows` fresh rows each, in a random paraphrase and with fields in random order."""
     rng = random.Random(HELD_OUT_SEED)
     for kind in tables.KINDS:
-        rows = tables.make_table(kind, num_rows, HELD_OUT_SEED)
+        rows = tables.make_table(kind, num_rows * tables.ROWS_PER_ENTITY, HELD_OUT_SEED)[:num_rows]
         for question in tables.questions(kind):
             for row in rows:
                 order = field_order(rng, row, set(question.fields))

@@ -17,7 +17,7 @@ from paceline.cli.console import console
 # Module, package and the extra that brings it.
 _PACKAGES = (
     ("msgspec", "msgspec", ""), ("numpy", "numpy", ""), ("rich", "rich", ""), ("typer", "typer", ""),
-    ("tokenizers", "tokenizers", "llm"), ("safetensors", "safetensors", "llm"), ("jinja2", "jinja2", "llm"),
+    ("tokenizers", "tokenizers", "llm"), ("jinja2", "jinja2", "llm"),
     ("llguidance", "llguidance", "llm"), ("huggingface_hub", "huggingface-hub", "llm"), ("torch", "torch", "llm"),
     ("starlette", "starlette", "serve"), ("uvicorn", "uvicorn", "serve"), ("h11", "h11", "serve"),
     ("prometheus_client", "prometheus-client", "serve"), ("openai", "openai", "serve"),

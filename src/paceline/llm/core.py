@@ -21,6 +21,7 @@ from paceline.llm.runner import Runner
 from paceline.llm.sampler import Choice, FailedRow, Row, choose_rows
 from paceline.llm.scheduler import Scheduler
 from paceline.llm.sequence import Sequence
+from paceline.llm.structured import Matcher
 from paceline.scheduling import Wait
 
 _log = logging.getLogger(__name__)
@@ -59,18 +60,18 @@ class EngineCore:
         """Loads what a first structured request would wait for; safe in any thread."""
         self._factory.warm_up()
 
-    def warm(self, request: Request) -> None:
+    def warm(self, request: Request) -> Matcher | None:
         """Compiles what ``submit`` will need, in up to seconds; the only method that any thread may call.
 
         InvalidRequest names what cannot be compiled.
         """
-        self._factory.warm(request)
+        return self._factory.warm(request)
 
-    def submit(self, request: Request) -> None:
-        """Queues a request; InvalidRequest or QueueFull leave nothing behind."""
+    def submit(self, request: Request, matcher: Matcher | None = None) -> None:
+        """Queues a request, with what ``warm`` made for it; InvalidRequest or QueueFull leave nothing behind."""
         if any(not 0 <= token < self.info.vocab_size for token in request.prompt):
             raise InvalidRequest(f"token ids must be in [0, {self.info.vocab_size})", param="prompt")
-        make = self._factory.prepare(request)
+        make = self._factory.prepare(request, matcher)
         self._scheduler.submit(request, self._clock.now())
         for sequence in self._scheduler.sequences(request.request_id):
             self._outputs[sequence] = make(sequence.index, sequence.max_tokens)

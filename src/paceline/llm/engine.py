@@ -133,7 +133,12 @@ class Engine:
             raise InvalidRequest(f"{len(prompts)} prompts need as many params, got {len(each)}", param="params")
         requests = [self._request(prompt, own) for prompt, own in zip(prompts, each, strict=True)]
         streams = self._open(requests)
-        return [_collect(request, stream) for request, stream in zip(requests, streams, strict=True)]
+        try:
+            return [_collect(request, stream) for request, stream in zip(requests, streams, strict=True)]
+        finally:
+            with self._lock:  # if one failed, nobody will read the others
+                for request in requests:
+                    self._forget(request.request_id)
 
     def chat(
         self, conversations: Seq[Seq[Mapping[str, Any]]], params: SamplingParams | Seq[SamplingParams] | None = None

@@ -138,15 +138,15 @@ class OutputFactory:
         """Loads the grammar engine; safe in any thread."""
         self._grammars.compile(Grammar("json_object"))
 
-    def warm(self, request: Request) -> None:
-        """Compiles the request's grammar, which ``prepare`` then finds; safe in any thread."""
-        if request.params.grammar is not None:
-            self._grammars.compile(request.params.grammar)
+    def warm(self, request: Request) -> Matcher | None:
+        """The request's grammar, compiled for ``prepare``; safe in any thread."""
+        grammar = request.params.grammar
+        return None if grammar is None else self._grammars.compile(grammar)
 
-    def prepare(self, request: Request) -> Callable[[int, int], SequenceOutput]:
+    def prepare(self, request: Request, matcher: Matcher | None = None) -> Callable[[int, int], SequenceOutput]:
         """A maker of outputs from (sample index, most output tokens); InvalidRequest names a wrong option."""
         params = request.params
-        matcher = None if params.grammar is None else self._grammars.compile(params.grammar)
+        matcher = matcher or self.warm(request)
         bad_words = bad_word_tokens(params.bad_words, self._tokenizer.encode)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         samplers = [

@@ -7,6 +7,7 @@ gets ``EngineDied``, the supervisor starts it again, and the port that the serve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import final
@@ -132,7 +133,7 @@ class EngineProcess:
     async def abort(self, request_id: str) -> None:
         """Ends a request wherever it is; unknown ids and dead engines are ignored."""
         self.forget(request_id)
-        if self.state in ("ready", "draining"):
+        with contextlib.suppress(NotReady):
             self._supervisor.send(Abort(request_id))
 
     def forget(self, request_id: str) -> None:

@@ -17,6 +17,7 @@ FinishReason = Literal["stop", "length", "abort", "deadline", "error"]
 
 MAX_SAMPLES = 128
 MAX_TOP_LOGPROBS = 20
+MAX_PROMPT_LOGPROBS = 2**19  # of one prompt, alternatives included: 8 MiB, half of what a frame holds
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 256
 MAX_BIASED_TOKENS = 1024
@@ -140,6 +141,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     params: SamplingParams
     timeout_s: float | None = None
     cache_salt: str = ""
+
+    def __post_init__(self) -> None:
+        count = self.params.prompt_logprobs
+        if count is not None and len(self.prompt) * (count + 1) > MAX_PROMPT_LOGPROBS:
+            raise InvalidRequest(
+                f"prompt_logprobs must be lower for {len(self.prompt)} prompt tokens, got {count}: "
+                f"tokens times alternatives may be {MAX_PROMPT_LOGPROBS}",
+                param="prompt_logprobs",
+            )
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):

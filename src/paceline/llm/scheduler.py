@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from paceline.clock import to_seconds
 from paceline.errors import InvalidRequest, QueueFull
@@ -25,6 +25,7 @@ from paceline.llm.sequence import Sequence, State
 from paceline.scheduling import Wait
 
 _MAX_HEADROOM_DOUBLINGS = 6
+_MIN_DEADLINES = 1024  # below this many it does not matter that ended requests are among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class Scheduler:
             if sequence.deadline is not None:
                 heappush(self._deadlines, (sequence.deadline, request.request_id, sequence.index))
         self._by_request[request.request_id] = sequences
+        if len(self._deadlines) > max(_MIN_DEADLINES, 2 * (len(self.waiting) + len(self.running))):
+            self._deadlines = [item for item in self._deadlines if item[1] in self._by_request]
+            heapify(self._deadlines)
 
     def _max_tokens(self, request: Request) -> int:
         num_prompt = len(request.prompt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import msgspec
 
@@ -10,6 +11,7 @@ from paceline.llm.config import EngineConfig
 from paceline.llm.core import EngineCore
 from paceline.llm.intake import Intake
 from paceline.llm.messages import Abort, AskStats, Deltas, Loaded, Stats, Submit, ToEngine
+from paceline.llm.request import Delta
 from paceline.process.child import Child
 
 
@@ -38,10 +40,20 @@ def serve(child: Child[ToEngine], core: EngineCore) -> None:
                     intake.abort(request_id)
                 case AskStats():
                     child.send(Stats(core.stats()))
-        for refused in intake.settle():
-            child.send(refused)
-        if deltas := core.step():
-            child.send(Deltas(deltas))
+        for answer in intake.settle():
+            child.send(answer)
+        for answer in frames(core.step()):
+            child.send(answer)
+
+
+def frames(deltas: list[Delta]) -> Iterator[Deltas]:
+    """A step's deltas in one message, or in several where scored prompts would make it too large for a frame."""
+    small = [delta for delta in deltas if not delta.prompt_logprobs]
+    if small:
+        yield Deltas(small)
+    for delta in deltas:
+        if delta.prompt_logprobs:
+            yield Deltas([delta])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, cast, final
 
 import uvicorn
 
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, NotReady
 from paceline.llm.chat import ChatTemplate
 from paceline.llm.model.generation import read_generation
 from paceline.llm.tokenizer import Tokenizer
@@ -92,8 +92,9 @@ async def _serve(
         serving = asyncio.create_task(server.serve([sock]))
         await asyncio.wait((loading, serving), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
-            await loading
-            on_ready(base_url(sock))
+            with contextlib.suppress(NotReady):  # told to stop while it was loading
+                await loading
+                on_ready(base_url(sock))
         await serving
         return 0 if server.finished_all else 1
     finally:
@@ -164,7 +165,7 @@ class HttpServer(uvicorn.Server):
             self._draining = asyncio.create_task(self.drain())
             return
         self._draining.cancel()
-        self.finished_all = False
+        self.finished_all = self._service.traffic.num_open == 0
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut now is no fault worth a trace
         self.force_exit = self.should_exit = True
 

@@ -15,7 +15,7 @@ from paceline.errors import InvalidRequest
 from paceline.llm.model.generation import GenerationDefaults
 from paceline.server.body import decode_body
 from paceline.server.exchange import Exchange
-from paceline.server.faults import Refused, bad_request, unavailable
+from paceline.server.faults import ClientGone, Refused, bad_request, unavailable
 from paceline.server.limits import Limits
 from paceline.server.metrics import Compat, Metrics
 from paceline.server.port import LanguageEngine, PromptTemplate, TextCodec
@@ -100,7 +100,12 @@ class Service:
 
     async def read(self, exchange: Exchange, kind: type[T]) -> T:
         """The body as a ``kind``, sent by a client that means this model."""
-        body = decode_body(kind, await exchange.read_json(), self.limits)
+        try:
+            raw = await exchange.read_json()
+        except ClientGone:
+            self.metrics.aborted("body")
+            raise
+        body = decode_body(kind, raw, self.limits)
         asked = getattr(body, "model", None)
         if asked is not None and asked != self.model_name:
             message = f"this server has no such model; it serves {self.model_name}"

@@ -62,14 +62,15 @@ def _levels(groups: Float32, scales: Float32, low: int, high: int) -> Float32:
     """Nearest levels as float32 [N, G, group]; halves go to the even neighbour."""
     usable = np.abs(scales) > _SMALLEST_SCALE
     inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=usable)
-    finite = np.nan_to_num(groups * inverse[..., None])
-    return np.clip(np.rint(finite), low, high)
+    levels: Float32 = np.clip(np.rint(np.nan_to_num(groups * inverse[..., None])), low, high)
+    return levels
 
 
 def _scales8(groups: Float32) -> Float32:
     """Rounded up, so that the largest value is not clipped."""
     bits = (np.nan_to_num(np.abs(groups)).max(-1) / np.float32(127)).view(np.uint32)
-    return (bits + np.uint32(0xFFFF) & np.uint32(0xFFFF0000)).view(np.float32)
+    scales: Float32 = (bits + np.uint32(0xFFFF) & np.uint32(0xFFFF0000)).view(np.float32)
+    return scales
 
 
 def _scales4(groups: Float32) -> Float32:

@@ -74,7 +74,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
 
 @cache
 def load() -> ctypes.CDLL:
-    """The library; calls release the GIL. OSError if it is not there."""
+    """The library; calls release the GIL. OSError if it is not there, AttributeError if it is of another version."""
     library = ctypes.CDLL(str(_PATH))
     for name, (arguments, result) in _SIGNATURES.items():
         function = getattr(library, name)
@@ -88,4 +88,6 @@ def obstacle() -> str | None:
         missing = load().paceline_cpu_missing()
     except OSError:
         return "the kernels were not built (a C++ compiler at install time is needed)"
+    except AttributeError:
+        return "the kernels were built from other sources; install again"
     return None if missing is None else f"the processor has no {missing.decode()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -53,7 +54,7 @@ class NativeRunner:
         self._library = library.load()
         self._model = ctypes.c_void_p()
         self._check_memory(weights.num_bytes * _INTEGER_BITS[quantize] // (8 * itemsize) or weights.num_bytes)
-        spec = self._spec(quantize, threads or len(os.sched_getaffinity(0)))
+        spec = self._spec(quantize, threads or _num_cores())
         self._call(self._library.paceline_create(ctypes.byref(spec), ctypes.byref(self._model)))
         try:
             self._load(weights)
@@ -154,6 +155,18 @@ class NativeRunner:
         assert code != library.BAD_BATCH, "an index of the batch is out of bounds"
         if code == library.NO_THREADS:
             raise ResourceError("threads could not be started; lower --threads or raise the process limit (ulimit -u)")
+
+
+def _num_cores() -> int:
+    """Cores this process may use; siblings of one core share its vector units and count once."""
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    siblings = set()
+    for index in os.sched_getaffinity(0):
+        try:
+            siblings.add(Path(topology.format(index)).read_text())
+        except OSError:
+            siblings.add(str(index))
+    return len(siblings)
 
 
 def _check(batch: RowBatch) -> None:

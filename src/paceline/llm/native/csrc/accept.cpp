@@ -31,7 +31,8 @@ bool Model::accepts(const std::int32_t* slots, int count) const {
 bool Model::accepts(const PacelineBatch& batch) const {
     const int rows = batch.num_rows, seqs = batch.num_seqs;
     if (rows < 1 || rows > spec_.max_rows || seqs < 1 || batch.num_logits < 0 || batch.num_logits > rows) return false;
-    if (!within(batch.token_ids, rows, spec_.vocab) || !within(batch.positions, rows, spec_.max_positions)) return false;
+    if (!within(batch.token_ids, rows, spec_.vocab) || !within(batch.positions, rows, spec_.max_positions))
+        return false;
     if (!within(batch.logit_rows, batch.num_logits, rows)) return false;
     if (batch.row_starts[0] != 0 || batch.row_starts[seqs] != rows) return false;
     for (int seq = 0; seq < seqs; ++seq) {

@@ -48,13 +48,16 @@ int paceline_move(paceline::Model* model, const std::int32_t* sources, const std
     return guarded([&] { model->move(sources, targets, count); });
 }
 
-std::uint64_t paceline_weight_bytes(const paceline::Model* model) { return model->weight_bytes(); }
+std::uint64_t paceline_weight_bytes(const paceline::Model* model) {
+    return model->weight_bytes();
+}
 
-void paceline_destroy(paceline::Model* model) { delete model; }
+void paceline_destroy(paceline::Model* model) {
+    delete model;
+}
 
 // Float32 weights [64][group] to levels [64][group] and scales [64].
 void paceline_quantize(const float* weights, int bits, std::int8_t* levels, float* scales) {
     paceline::quantize_group(weights, bits, levels, scales);
 }
-
 }

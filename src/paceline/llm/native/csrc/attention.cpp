@@ -11,15 +11,14 @@ namespace {
 // One query vector and the keys it sees.
 struct Query {
     int row, head;
-    int index;                // of the row among its sequence's appended rows
-    int cached;               // positions stored before this batch
-    int begin, end;           // storage positions that may be visible
-    int full_begin, full_end; // blocks of which every key is visible
+    int index;                 // of the row among its sequence's appended rows
+    int cached;                // positions stored before this batch
+    int begin, end;            // storage positions that may be visible
+    int full_begin, full_end;  // blocks of which every key is visible
     int position, window;
+    bool regular;  // sees every storage position of begin:end
     std::uint64_t ancestors;
     const std::int32_t* appended_positions;
-
-    bool irregular() const { return ancestors != 0 || window != 0; }
 
     bool sees_appended(int other) const {
         const bool above = ancestors != 0 ? (ancestors >> other & 1) != 0 : other <= index;
@@ -30,7 +29,7 @@ struct Query {
         if (block >= full_begin && block < full_end) return 0xffff;
         const int from = block * kBlock;
         unsigned mask = first_lanes(end - from) & ~first_lanes(begin - from);
-        if (!irregular()) return static_cast<__mmask16>(mask);
+        if (regular) return static_cast<__mmask16>(mask);
         for (int stored = std::max(from, cached); stored < std::min(from + kBlock, end); ++stored)
             if (!sees_appended(stored - cached)) mask &= ~(1u << (stored - from));
         return static_cast<__mmask16>(mask);
@@ -49,9 +48,11 @@ Query make_query(const Batch& batch, const AttentionShape& shape, int seq, int v
     query.appended_positions = batch.positions + batch.row_starts[seq];
     const int last = query.ancestors != 0 ? 63 - __builtin_clzll(query.ancestors) : query.index;
     query.end = query.cached + last + 1;
-    query.begin = shape.window == 0 ? 0 : std::min(std::max(query.position - shape.window + 1, 0), query.cached);
+    query.regular = query.ancestors == 0 && (shape.window == 0 || batch.consecutive[seq] != 0);
+    query.begin = shape.window == 0 ? 0 : std::max(query.position - shape.window + 1, 0);
+    if (!query.regular) query.begin = std::min(query.begin, query.cached);
     query.full_begin = (query.begin + kBlock - 1) / kBlock;
-    query.full_end = std::max((query.irregular() ? query.cached : query.end) / kBlock, query.full_begin);
+    query.full_end = std::max((query.regular ? query.end : query.cached) / kBlock, query.full_begin);
     return query;
 }
 
@@ -59,12 +60,15 @@ template <class Kv>
 class Tile {
 public:
     Tile(const AttentionInput& input, int seq, int tile, int head, AttentionScratch& scratch)
-        : input_(input), head_(head), scratch_(scratch),
+        : input_(input),
+          head_(head),
+          scratch_(scratch),
           table_(input.batch.block_tables + static_cast<std::size_t>(seq) * input.batch.table_width) {
         const int vectors = (input.batch.row_starts[seq + 1] - input.batch.row_starts[seq]) * input.shape.heads_per_kv;
         const int begin = tile * kQueryTile;
         count_ = std::min(vectors - begin, kQueryTile);
-        for (int q = 0; q < count_; ++q) queries_[q] = make_query(input.batch, input.shape, seq, begin + q, head);
+        for (int q = 0; q < count_; ++q)
+            queries_[q] = make_query(input.batch, input.shape, seq, begin + q, head);
         first_ = queries_[0].begin / kBlock;
         last_ = 0;
         for (int q = 0; q < count_; ++q) {
@@ -76,9 +80,11 @@ public:
     void run(const AttentionOutput& output) {
         score();
         float inverse[kQueryTile];
-        for (int q = 0; q < count_; ++q) inverse[q] = 1.0f / soften(queries_[q], scores(q));
+        for (int q = 0; q < count_; ++q)
+            inverse[q] = 1.0f / soften(queries_[q], scores(q));
         combine();
-        for (int q = 0; q < count_; ++q) write(output, q, inverse[q]);
+        for (int q = 0; q < count_; ++q)
+            write(output, q, inverse[q]);
     }
 
 private:
@@ -97,7 +103,8 @@ private:
             const Item* keys[kScoreBlocks];
             const int blocks = std::min(kScoreBlocks, last_ - block);
             for (int b = 0; b < kScoreBlocks; ++b)
-                keys[b] = reinterpret_cast<const Item*>(input_.store.keys(input_.layer, table_[block + std::min(b, blocks - 1)], head_));
+                keys[b] = reinterpret_cast<const Item*>(
+                    input_.store.keys(input_.layer, table_[block + std::min(b, blocks - 1)], head_));
             score_blocks<Kv>(count_, rows, keys, input_.store.dim, scale, scores(0) + (block - first_) * kBlock,
                              scratch_.score_stride, blocks);
         }
@@ -115,7 +122,8 @@ private:
         __m512 total = _mm512_setzero_ps();
         for (int block = first_; block < last_; ++block) {
             float* at = scores + (block - first_) * kBlock;
-            const __m512 weight = _mm512_maskz_mov_ps(query.visible(block), exp(_mm512_sub_ps(_mm512_loadu_ps(at), shift)));
+            const __m512 weight =
+                _mm512_maskz_mov_ps(query.visible(block), exp(_mm512_sub_ps(_mm512_loadu_ps(at), shift)));
             _mm512_storeu_ps(at, weight);
             total = _mm512_add_ps(total, weight);
         }

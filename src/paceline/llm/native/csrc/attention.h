@@ -38,7 +38,8 @@ struct AttentionOutput {
 struct AttentionScratch {
     AttentionScratch() = default;
     AttentionScratch(int max_positions, int dim)
-        : score_stride(round_up(max_positions, kBlock) + kBlock), scores(kQueryTile * score_stride),
+        : score_stride(round_up(max_positions, kBlock) + kBlock),
+          scores(kQueryTile * score_stride),
           sums(kQueryTile * round_up(dim, kLanes)) {}
 
     std::size_t score_stride = 0;

@@ -34,16 +34,19 @@ void score_tile(const typename Kv::Item* const* rows, const typename Kv::Item* c
 #pragma GCC unroll 6
     for (int q = 0; q < kQueries; ++q)
 #pragma GCC unroll 4
-        for (int b = 0; b < kScoreBlocks; ++b) sum[q][b] = _mm512_setzero_ps();
+        for (int b = 0; b < kScoreBlocks; ++b)
+            sum[q][b] = _mm512_setzero_ps();
     for (int depth = 0; depth < dim; depth += Kv::kPair) {
         __m512 key[kScoreBlocks];
 #pragma GCC unroll 4
-        for (int b = 0; b < kScoreBlocks; ++b) key[b] = _mm512_loadu_ps(reinterpret_cast<const float*>(keys[b] + depth * kBlock));
+        for (int b = 0; b < kScoreBlocks; ++b)
+            key[b] = _mm512_loadu_ps(reinterpret_cast<const float*>(keys[b] + depth * kBlock));
 #pragma GCC unroll 6
         for (int q = 0; q < kQueries; ++q) {
             const __m512 query = Kv::broadcast(rows[q] + depth);
 #pragma GCC unroll 4
-            for (int b = 0; b < kScoreBlocks; ++b) sum[q][b] = Kv::multiply_add(sum[q][b], query, key[b]);
+            for (int b = 0; b < kScoreBlocks; ++b)
+                sum[q][b] = Kv::multiply_add(sum[q][b], query, key[b]);
         }
     }
 #pragma GCC unroll 6
@@ -65,44 +68,49 @@ void score_blocks(int queries, const typename Kv::Item* const* rows, const typen
 
 // sums [q][kParts * 16] += weights [q][lane] * values [lane], for the lanes of the mask, in ascending order.
 template <class Kv, int kQueries, int kParts>
-void add_part(const float* weights, std::size_t stride, const typename Kv::Item* values, int value_stride, unsigned mask,
-              float* sums) {
+void add_part(const float* weights, std::size_t stride, const typename Kv::Item* values, int value_stride,
+              unsigned mask, float* sums) {
     __m512 sum[kQueries][kParts];
 #pragma GCC unroll 6
     for (int q = 0; q < kQueries; ++q)
 #pragma GCC unroll 4
-        for (int p = 0; p < kParts; ++p) sum[q][p] = _mm512_loadu_ps(sums + q * value_stride + p * kLanes);
+        for (int p = 0; p < kParts; ++p)
+            sum[q][p] = _mm512_loadu_ps(sums + q * value_stride + p * kLanes);
     for (; mask != 0; mask &= mask - 1) {
         const int lane = __builtin_ctz(mask);
         __m512 value[kParts];
 #pragma GCC unroll 4
-        for (int p = 0; p < kParts; ++p) value[p] = load(values + lane * value_stride + p * kLanes);
+        for (int p = 0; p < kParts; ++p)
+            value[p] = load(values + lane * value_stride + p * kLanes);
 #pragma GCC unroll 6
         for (int q = 0; q < kQueries; ++q) {
             const __m512 weight = _mm512_set1_ps(weights[q * stride + lane]);
 #pragma GCC unroll 4
-            for (int p = 0; p < kParts; ++p) sum[q][p] = _mm512_fmadd_ps(weight, value[p], sum[q][p]);
+            for (int p = 0; p < kParts; ++p)
+                sum[q][p] = _mm512_fmadd_ps(weight, value[p], sum[q][p]);
         }
     }
 #pragma GCC unroll 6
     for (int q = 0; q < kQueries; ++q)
 #pragma GCC unroll 4
-        for (int p = 0; p < kParts; ++p) _mm512_storeu_ps(sums + q * value_stride + p * kLanes, sum[q][p]);
+        for (int p = 0; p < kParts; ++p)
+            _mm512_storeu_ps(sums + q * value_stride + p * kLanes, sum[q][p]);
 }
 
 template <class Kv, int kParts>
 void add_parts(int queries, const float* weights, std::size_t stride, const typename Kv::Item* values, int value_stride,
                unsigned mask, float* sums) {
     using Function = decltype(&add_part<Kv, 1, kParts>);
-    static constexpr Function kByQueries[] = {add_part<Kv, 1, kParts>, add_part<Kv, 2, kParts>, add_part<Kv, 3, kParts>,
-                                              add_part<Kv, 4, kParts>, add_part<Kv, 5, kParts>, add_part<Kv, 6, kParts>};
+    static constexpr Function kByQueries[] = {add_part<Kv, 1, kParts>, add_part<Kv, 2, kParts>,
+                                              add_part<Kv, 3, kParts>, add_part<Kv, 4, kParts>,
+                                              add_part<Kv, 5, kParts>, add_part<Kv, 6, kParts>};
     kByQueries[queries - 1](weights, stride, values, value_stride, mask, sums);
 }
 
 // One block of values, for queries whose score rows lie `stride` apart and sums `value_stride` apart.
 template <class Kv>
-void add_values(int queries, const float* weights, std::size_t stride, const typename Kv::Item* values, int value_stride,
-                unsigned mask, float* sums) {
+void add_values(int queries, const float* weights, std::size_t stride, const typename Kv::Item* values,
+                int value_stride, unsigned mask, float* sums) {
     int at = 0;
     for (; at + 4 * kLanes <= value_stride; at += 4 * kLanes)
         add_parts<Kv, 4>(queries, weights, stride, values + at, value_stride, mask, sums + at);

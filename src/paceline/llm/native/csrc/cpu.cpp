@@ -38,5 +38,4 @@ const char* paceline_cpu_missing() {
     return "x86-64";
 #endif
 }
-
 }

@@ -45,7 +45,8 @@ void Forward::run(float* logits) {
 
 void Forward::embed() {
     by_chunk(batch_.num_rows, kRowChunk, [&](int row) {
-        model_.embed_row(batch_.token_ids[row], model_.residual_.data() + static_cast<std::size_t>(row) * model_.hidden_padded_);
+        model_.embed_row(batch_.token_ids[row],
+                         model_.residual_.data() + static_cast<std::size_t>(row) * model_.hidden_padded_);
     });
 }
 
@@ -61,15 +62,19 @@ void Forward::normalize(const Array<float>& weight) {
 void Forward::normalize_logit_rows() {
     float* scratch = model_.desks_[worker_.index()]->row.data();
     by_chunk(batch_.num_logits, kRowChunk, [&](int index) {
-        const float* from = model_.residual_.data() + static_cast<std::size_t>(batch_.logit_rows[index]) * model_.hidden_padded_;
-        rms_norm(from, model_.final_norm_.data(), model_.spec_.hidden, model_.hidden_padded_, model_.spec_.epsilon, scratch);
+        const float* from =
+            model_.residual_.data() + static_cast<std::size_t>(batch_.logit_rows[index]) * model_.hidden_padded_;
+        rms_norm(from, model_.final_norm_.data(), model_.spec_.hidden, model_.hidden_padded_, model_.spec_.epsilon,
+                 scratch);
         write_operand(model_.head_rows_, index, scratch);
     });
 }
 
-void Forward::multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output, const Matrix* following) {
+void Forward::multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output,
+                       const Matrix* following) {
     // The last panel fetches the start of what this worker will likely be given in the next matrix.
-    const std::uint8_t* then = following == nullptr ? nullptr : following->panel(worker_.index() % following->num_panels);
+    const std::uint8_t* then =
+        following == nullptr ? nullptr : following->panel(worker_.index() % following->num_panels);
     worker_.phase(matrix.num_panels, [&](int panel, int ahead) {
         const std::uint8_t* next = ahead < 0 ? then : matrix.panel(ahead);
         multiply_panel(left, rows, matrix, panel, next, output, model_.desks_[worker_.index()]->gemm);
@@ -113,8 +118,12 @@ void Forward::place_row(const Layer& layer, int index, int row, float* head) {
 
 void Forward::attend_all(int index) {
     Operand& to = is_integer(model_.packed_) ? model_.attended_float_ : model_.attended_;
-    const AttentionInput input{batch_, model_.store_, index, model_.queries_.as<std::uint8_t>(),
-                               static_cast<std::size_t>(model_.spec_.heads) * model_.spec_.head_dim, model_.shape_};
+    const AttentionInput input{batch_,
+                               model_.store_,
+                               index,
+                               model_.queries_.as<std::uint8_t>(),
+                               static_cast<std::size_t>(model_.spec_.heads) * model_.spec_.head_dim,
+                               model_.shape_};
     const AttentionOutput output{to.values.as<std::uint8_t>(), to.stride, to.kind == Kind::f32};
     // A chunk is one head of a tile, or all of them where tiles abound.
     const int tiles = batch_.tile_starts.back();

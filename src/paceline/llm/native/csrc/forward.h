@@ -17,8 +17,7 @@ private:
     void embed();
     void normalize(const Array<float>& weight);
     void normalize_logit_rows();
-    void multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output,
-                  const Matrix* following);
+    void multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output, const Matrix* following);
     void place(const Layer& layer, int index);
     void place_row(const Layer& layer, int index, int row, float* head);
     void attend_all(int index);
@@ -28,7 +27,8 @@ private:
     template <class Visit>
     void by_chunk(int rows, int chunk, Visit visit) {
         worker_.phase((rows + chunk - 1) / chunk, [&](int index, int) {
-            for (int row = index * chunk; row < rows && row < (index + 1) * chunk; ++row) visit(row);
+            for (int row = index * chunk; row < rows && row < (index + 1) * chunk; ++row)
+                visit(row);
         });
     }
 

@@ -5,7 +5,7 @@
 namespace paceline {
 namespace {
 
-constexpr int kFloatDepth = 512;              // of a unit, at most: its 64 KiB stay in the second-level cache for all tiles
+constexpr int kFloatDepth = 512;  // of a unit, at most: its 64 KiB stay in the second-level cache for all tiles
 constexpr std::size_t kFetchAhead = 64 << 10;  // bytes between what is multiplied and what is prefetched
 constexpr int kMaxDirectRows = 2;              // up to here nibbles are taken apart in registers, row by row
 
@@ -35,7 +35,8 @@ void finish_values(const float* sums, const Output& output, int row, int panel) 
         const __mmask16 exists = first_lanes(output.columns - column);
         __m512 value = _mm512_load_ps(sums + part * kLanes);
         if (output.bias != nullptr) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(exists, output.bias + column));
-        if (output.finish == Finish::add) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(exists, to + part * kLanes));
+        if (output.finish == Finish::add)
+            value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(exists, to + part * kLanes));
         _mm512_mask_storeu_ps(to + part * kLanes, exists, value);
     }
 }
@@ -44,8 +45,12 @@ void finish_values(const float* sums, const Output& output, int row, int panel) 
 class PanelProduct {
 public:
     PanelProduct(const Operand& left, const Matrix& matrix, int panel, Scratch& scratch)
-        : left_(left), matrix_(matrix), weights_(matrix.panel(panel)), scratch_(scratch),
-          integer_(is_integer(matrix.kind)), unit_depth_(integer_ ? group_of(matrix.kind) : float_depth(matrix.depth)),
+        : left_(left),
+          matrix_(matrix),
+          weights_(matrix.panel(panel)),
+          scratch_(scratch),
+          integer_(is_integer(matrix.kind)),
+          unit_depth_(integer_ ? group_of(matrix.kind) : float_depth(matrix.depth)),
           unit_bytes_(panel_bytes(matrix.kind, unit_depth_)) {}
 
     // `fetch_panel`: the panel itself comes from memory. `ahead`: the panel to prefetch behind its end, or null.

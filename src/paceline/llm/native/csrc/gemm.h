@@ -16,7 +16,7 @@ enum class Finish { store, add, gate };
 
 struct Output {
     Finish finish = Finish::store;
-    float* values = nullptr;      // store, add: [rows, stride]
+    float* values = nullptr;  // store, add: [rows, stride]
     std::size_t stride = 0;
     const float* bias = nullptr;  // store, add: [columns] or null
     int columns = 0;              // store, add: columns that exist
@@ -36,14 +36,14 @@ void multiply_panel(const Operand& left, int num_rows, const Matrix& matrix, int
 
 // One call of a kernel: a tile of 1..6 rows times a unit, that is 64 columns by a stretch of K.
 struct TileCall {
-    const void* left = nullptr;    // first item of the first row
-    std::size_t left_stride = 0;   // in items
+    const void* left = nullptr;   // first item of the first row
+    std::size_t left_stride = 0;  // in items
     const std::uint8_t* weights = nullptr;
-    float* sums = nullptr;         // [rows, 64]
+    float* sums = nullptr;  // [rows, 64]
     const std::uint8_t* fetch = nullptr;
-    int fetch_lines = 0;           // to prefetch meanwhile
-    int steps = 0;                 // float kinds: along K
-    bool first = false;            // float kinds: sums start at zero
+    int fetch_lines = 0;  // to prefetch meanwhile
+    int steps = 0;        // float kinds: along K
+    bool first = false;   // float kinds: sums start at zero
     // Integer kinds: scales and offsets of the first row, `groups` apart between rows.
     int groups = 0;
     const bf16* weight_scales = nullptr;

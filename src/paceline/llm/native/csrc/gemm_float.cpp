@@ -51,18 +51,21 @@ void multiply_tile(const TileCall& call) {
     const int per_round = (call.fetch_lines + rounds - 1) / rounds;
     const std::uint8_t* fetch = call.fetch;
     for (int round = 0; round < rounds; ++round) {
-        for (int i = 0; i < per_round; ++i) _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T1);
+        for (int i = 0; i < per_round; ++i)
+            _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T1);
         fetch += per_round * 64;
 #pragma GCC unroll 4
         for (int step = 0; step < kUnroll; ++step) {
             __m512 weight[4];
 #pragma GCC unroll 4
-            for (int c = 0; c < 4; ++c) weight[c] = Weights::load(weights + step * Weights::kStepBytes, c);
+            for (int c = 0; c < 4; ++c)
+                weight[c] = Weights::load(weights + step * Weights::kStepBytes, c);
 #pragma GCC unroll 6
             for (int r = 0; r < kRows; ++r) {
                 const __m512 row = Weights::broadcast(left + r * stride + step * Weights::kDepth);
 #pragma GCC unroll 4
-                for (int c = 0; c < 4; ++c) sum[r][c] = Weights::multiply_add(sum[r][c], row, weight[c]);
+                for (int c = 0; c < 4; ++c)
+                    sum[r][c] = Weights::multiply_add(sum[r][c], row, weight[c]);
             }
         }
         weights += kUnroll * Weights::kStepBytes;
@@ -71,7 +74,8 @@ void multiply_tile(const TileCall& call) {
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) _mm512_store_ps(sums + r * kPanel + c * kLanes, sum[r][c]);
+        for (int c = 0; c < 4; ++c)
+            _mm512_store_ps(sums + r * kPanel + c * kLanes, sum[r][c]);
 }
 
 template <class Weights>

@@ -33,23 +33,27 @@ void multiply_tile(const TileCall& call) {
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) dot[r][c] = _mm512_set1_epi32(call.offsets[r * groups]);
+        for (int c = 0; c < 4; ++c)
+            dot[r][c] = _mm512_set1_epi32(call.offsets[r * groups]);
     const int per_step = (call.fetch_lines + kSteps - 1) / kSteps;
     const std::uint8_t* fetch = call.fetch;
 #pragma GCC unroll 4
     for (int step = 0; step < kSteps; ++step) {
-        for (int i = 0; i < per_step; ++i) _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T1);
+        for (int i = 0; i < per_step; ++i)
+            _mm_prefetch(reinterpret_cast<const char*>(fetch + i * 64), _MM_HINT_T1);
         fetch += per_step * 64;
         __m512i weight[4];
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) weight[c] = Weights::load(call.weights, step, c);
+        for (int c = 0; c < 4; ++c)
+            weight[c] = Weights::load(call.weights, step, c);
 #pragma GCC unroll 6
         for (int r = 0; r < kRows; ++r) {
             std::int32_t four;
             std::memcpy(&four, left + r * stride + step * 4, sizeof four);
             const __m512i row = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
-            for (int c = 0; c < 4; ++c) add_dots(dot[r][c], weight[c], row);
+            for (int c = 0; c < 4; ++c)
+                add_dots(dot[r][c], weight[c], row);
         }
     }
 #pragma GCC unroll 4
@@ -71,9 +75,15 @@ constexpr TileFunctions kTiles = {{multiply_tile<Weights, kSteps, 1>, multiply_t
 
 }  // namespace
 
-const TileFunctions& int8_tiles() { return kTiles<Bytes, kInt8Group / 4>; }
-const TileFunctions& int4_tiles() { return kTiles<Nibbles, kInt4Group / 4>; }
-const TileFunctions& unpacked_int4_tiles() { return kTiles<Bytes, kInt4Group / 4>; }
+const TileFunctions& int8_tiles() {
+    return kTiles<Bytes, kInt8Group / 4>;
+}
+const TileFunctions& int4_tiles() {
+    return kTiles<Nibbles, kInt4Group / 4>;
+}
+const TileFunctions& unpacked_int4_tiles() {
+    return kTiles<Bytes, kInt4Group / 4>;
+}
 
 void unpack_nibbles(const std::uint8_t* group, std::uint8_t* unpacked) {
     for (int step = 0; step < kInt4Group / 4; ++step)

@@ -7,7 +7,8 @@ namespace {
 template <class Visit>
 void each_word(const KvStore& store, std::uint8_t* keys, int offset, Visit visit) {
     const int words = static_cast<int>(store.dim * store.item / 4);
-    for (int word = 0; word < words; ++word) visit(word, keys + word * (kBlock * 4) + offset * 4);
+    for (int word = 0; word < words; ++word)
+        visit(word, keys + word * (kBlock * 4) + offset * 4);
 }
 
 }  // namespace
@@ -27,7 +28,8 @@ void KvStore::write(int layer, int slot, int head, const float* key, const float
         }
         packed = narrow;
     }
-    each_word(*this, keys(layer, block, head), offset, [&](int word, std::uint8_t* at) { std::memcpy(at, packed + word * 4, 4); });
+    each_word(*this, keys(layer, block, head), offset,
+              [&](int word, std::uint8_t* at) { std::memcpy(at, packed + word * 4, 4); });
 }
 
 void KvStore::move(int layer, const std::int32_t* sources, const std::int32_t* targets, int count,

@@ -14,8 +14,14 @@ constexpr int kBlock = 16;  // positions of a block: the lanes of a vector
 struct KvStore {
     KvStore() = default;
     KvStore(int layers_, int blocks_, int heads_, int dim_, bool wide_)
-        : layers(layers_), blocks(blocks_), heads(heads_), dim(dim_), value_stride(static_cast<int>(round_up(dim_, kLanes))),
-          wide(wide_), item(wide_ ? 4 : 2), tile(round_up(static_cast<std::size_t>(kBlock) * (dim_ + value_stride) * item, 64)),
+        : layers(layers_),
+          blocks(blocks_),
+          heads(heads_),
+          dim(dim_),
+          value_stride(static_cast<int>(round_up(dim_, kLanes))),
+          wide(wide_),
+          item(wide_ ? 4 : 2),
+          tile(round_up(static_cast<std::size_t>(kBlock) * (dim_ + value_stride) * item, 64)),
           data(static_cast<std::size_t>(layers_) * blocks_ * heads_ * tile) {}
 
     std::uint8_t* keys(int layer, int block, int head) const {
@@ -29,8 +35,11 @@ struct KvStore {
     void write(int layer, int slot, int head, const float* key, const float* value) const;
 
     // Copies whole positions in one layer; sources are read before targets are written.
-    void move(int layer, const std::int32_t* sources, const std::int32_t* targets, int count, std::uint8_t* buffer) const;
-    std::size_t move_bytes(int count) const { return static_cast<std::size_t>(count) * heads * (dim + value_stride) * item; }
+    void move(int layer, const std::int32_t* sources, const std::int32_t* targets, int count,
+              std::uint8_t* buffer) const;
+    std::size_t move_bytes(int count) const {
+        return static_cast<std::size_t>(count) * heads * (dim + value_stride) * item;
+    }
 
     int layers = 0, blocks = 0, heads = 0, dim = 0, value_stride = 0;
     bool wide = false;  // float32, else bf16

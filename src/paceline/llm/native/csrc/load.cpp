@@ -7,7 +7,9 @@
 namespace paceline {
 namespace {
 
-std::size_t item_bytes(Kind kind) { return kind == Kind::f32 ? 4 : 2; }
+std::size_t item_bytes(Kind kind) {
+    return kind == Kind::f32 ? 4 : 2;
+}
 
 // Output rows of one or more checkpoint matrices, by output column of the packed matrix.
 class Columns {
@@ -51,7 +53,8 @@ Matrix pack(Pool& pool, Kind kind, const Columns& columns, int count, bool inter
             source.kind = columns.kind();
             source.depth = columns.depth();
             for (int c = 0; c < kPanel; ++c)
-                source.rows[c] = interleaved ? columns.row_of(c / 32, panel * 32 + c % 32) : columns.row(panel * kPanel + c);
+                source.rows[c] =
+                    interleaved ? columns.row_of(c / 32, panel * 32 + c % 32) : columns.row(panel * kPanel + c);
             pack_panel(matrix, panel, source);
         });
     });
@@ -81,7 +84,8 @@ void Model::load_layer(int index, const PacelineLayer& from) {
         to = std::copy(from.k_bias, from.k_bias + kv_size, to);
         std::copy(from.v_bias, from.v_bias + kv_size, to);
     }
-    Columns qkv(stored_, spec_.hidden), o(stored_, q_size), gate_up(stored_, spec_.hidden), down(stored_, spec_.feed_forward);
+    Columns qkv(stored_, spec_.hidden), o(stored_, q_size), gate_up(stored_, spec_.hidden),
+        down(stored_, spec_.feed_forward);
     qkv.append(from.q, q_size);
     qkv.append(from.k, kv_size);
     qkv.append(from.v, kv_size);

@@ -13,19 +13,27 @@ constexpr int kDepthStep = 64;  // the depth K is padded to a multiple of this
 constexpr int kInt8Group = 64;  // weights along K that share a scale
 constexpr int kInt4Group = 32;
 
-inline bool is_integer(Kind kind) { return kind == Kind::int8 || kind == Kind::int4; }
-inline int group_of(Kind kind) { return kind == Kind::int4 ? kInt4Group : kInt8Group; }
+inline bool is_integer(Kind kind) {
+    return kind == Kind::int8 || kind == Kind::int4;
+}
+inline int group_of(Kind kind) {
+    return kind == Kind::int4 ? kInt4Group : kInt8Group;
+}
 
 // Bytes of 64 columns of depth `depth`. Integer kinds keep the bf16 scales of a group behind its weights:
 // one stream for the memory system.
 inline std::size_t panel_bytes(Kind kind, int depth) {
     const std::size_t columns = kPanel, k = static_cast<std::size_t>(depth);
     switch (kind) {
-        case Kind::f32: return columns * k * 4;
+        case Kind::f32:
+            return columns * k * 4;
         case Kind::bf16:
-        case Kind::f16: return columns * k * 2;
-        case Kind::int8: return k / kInt8Group * columns * (kInt8Group + 2);
-        default: return k / kInt4Group * columns * (kInt4Group / 2 + 2);
+        case Kind::f16:
+            return columns * k * 2;
+        case Kind::int8:
+            return k / kInt8Group * columns * (kInt8Group + 2);
+        default:
+            return k / kInt4Group * columns * (kInt4Group / 2 + 2);
     }
 }
 
@@ -38,9 +46,12 @@ inline std::size_t panel_bytes(Kind kind, int depth) {
 struct Matrix {
     Matrix() = default;
     Matrix(Kind kind_, int columns_, int depth_)
-        : kind(kind_), columns(columns_), depth(static_cast<int>(round_up(depth_, kDepthStep))),
+        : kind(kind_),
+          columns(columns_),
+          depth(static_cast<int>(round_up(depth_, kDepthStep))),
           num_panels(static_cast<int>(round_up(columns_, kPanel) / kPanel)),
-          stride(panel_bytes(kind_, depth)), data(num_panels * stride + kPrefetchSlack) {}
+          stride(panel_bytes(kind_, depth)),
+          data(num_panels * stride + kPrefetchSlack) {}
 
     const std::uint8_t* panel(int index) const { return data.as<const std::uint8_t>() + index * stride; }
     std::uint8_t* panel(int index) { return data.as<std::uint8_t>() + index * stride; }
@@ -61,8 +72,7 @@ struct Matrix {
 // Row strides are odd multiples of 64 bytes, or rows would share cache sets.
 struct Operand {
     Operand() = default;
-    Operand(Kind kind_, int max_rows, int depth_)
-        : kind(kind_), depth(static_cast<int>(round_up(depth_, kDepthStep))) {
+    Operand(Kind kind_, int max_rows, int depth_) : kind(kind_), depth(static_cast<int>(round_up(depth_, kDepthStep))) {
         const int item = kind == Kind::bf16 ? 2 : is_integer(kind) ? 1 : 4;
         stride = (round_up(static_cast<std::size_t>(depth) * item, 64) | 64) / item;
         values = Buffer(max_rows * stride * item);

@@ -13,12 +13,16 @@ Kind packed_kind(const PacelineSpec& spec) {
 }
 
 // Float rows beside integer operands, else what the matrix reads.
-Kind left_kind(Kind weights) { return weights == Kind::f16 ? Kind::f32 : weights; }
+Kind left_kind(Kind weights) {
+    return weights == Kind::f16 ? Kind::f32 : weights;
+}
 
 }  // namespace
 
 Model::Model(const PacelineSpec& spec)
-    : spec_(spec), stored_(static_cast<Kind>(spec.dtype)), packed_(packed_kind(spec)),
+    : spec_(spec),
+      stored_(static_cast<Kind>(spec.dtype)),
+      packed_(packed_kind(spec)),
       head_kind_(spec.quantize != 0 ? Kind::int8 : stored_),
       shape_{spec.heads / spec.kv_heads, spec.window, 1.0f / std::sqrt(static_cast<float>(spec.head_dim))},
       layers_(spec.layers),
@@ -45,7 +49,8 @@ Model::Model(const PacelineSpec& spec)
 
 std::size_t Model::weight_bytes() const {
     std::size_t total = head_.bytes();
-    if (!embed_from_head_) total += static_cast<std::size_t>(spec_.vocab) * spec_.hidden * (stored_ == Kind::f32 ? 4 : 2);
+    if (!embed_from_head_)
+        total += static_cast<std::size_t>(spec_.vocab) * spec_.hidden * (stored_ == Kind::f32 ? 4 : 2);
     for (const Layer& layer : layers_)
         total += layer.qkv.bytes() + layer.o.bytes() + layer.gate_up.bytes() + layer.down.bytes();
     return total;

@@ -12,9 +12,9 @@ extern "C" {
 
 struct PacelineSpec {
     std::int32_t vocab, hidden, layers, heads, kv_heads, head_dim, feed_forward;
-    std::int32_t window;        // 0: none
-    std::int32_t dtype;         // of the stored weights: 0 float32, 1 bfloat16, 2 float16
-    std::int32_t quantize;      // 0, 8 or 4
+    std::int32_t window;    // 0: none
+    std::int32_t dtype;     // of the stored weights: 0 float32, 1 bfloat16, 2 float16
+    std::int32_t quantize;  // 0, 8 or 4
     std::int32_t num_blocks, max_rows, max_positions, threads;
     float epsilon;
 };
@@ -31,7 +31,6 @@ struct PacelineEnds {
     const float* final_norm;
     const float *cos, *sin;  // [max_positions, head_dim / 2]
 };
-
 }
 
 namespace paceline {
@@ -83,8 +82,8 @@ private:
     KvStore store_;
 
     int hidden_padded_;
-    Array<float> residual_, qkv_;           // [max_rows, padded]
-    Operand normed_, attended_, gated_;     // what the matrices read
+    Array<float> residual_, qkv_;        // [max_rows, padded]
+    Operand normed_, attended_, gated_;  // what the matrices read
     Operand head_rows_;
     Operand attended_float_, gated_float_;  // integer kinds: before they are quantised
     Buffer queries_;                        // [max_rows, heads * head_dim] of the store's item type

@@ -13,7 +13,8 @@ void transpose(const PanelSource& source, int num_items, std::uint8_t* to) {
             const std::uint8_t* row = source.rows[column];
             if (row == nullptr) continue;
             for (int item = begin; item < end; ++item)
-                std::memcpy(to + (static_cast<std::size_t>(item) * kPanel + column) * kBytes, row + item * kBytes, kBytes);
+                std::memcpy(to + (static_cast<std::size_t>(item) * kPanel + column) * kBytes, row + item * kBytes,
+                            kBytes);
         }
     }
 }
@@ -34,7 +35,8 @@ void pack_group(Kind kind, const PanelSource& source, int begin, std::uint8_t* t
     const int end = begin + group_of(kind) < source.depth ? begin + group_of(kind) : source.depth;
     for (int column = 0; column < kPanel; ++column) {
         if (source.rows[column] == nullptr) continue;
-        for (int k = begin; k < end; ++k) values[(k - begin) * kPanel + column] = widen(source.kind, source.rows[column], k);
+        for (int k = begin; k < end; ++k)
+            values[(k - begin) * kPanel + column] = widen(source.kind, source.rows[column], k);
     }
     (kind == Kind::int8 ? quantize_int8 : quantize_int4)(values, to);
 }
@@ -51,10 +53,18 @@ void pack_integers(Matrix& matrix, std::uint8_t* to, const PanelSource& source) 
 void pack_panel(Matrix& matrix, int panel, const PanelSource& source) {
     std::uint8_t* to = matrix.panel(panel);
     switch (matrix.kind) {
-        case Kind::f32: transpose<4>(source, source.depth, to); break;
-        case Kind::f16: transpose<2>(source, source.depth, to); break;
-        case Kind::bf16: transpose<4>(source, source.depth / 2, to); break;
-        default: pack_integers(matrix, to, source); break;
+        case Kind::f32:
+            transpose<4>(source, source.depth, to);
+            break;
+        case Kind::f16:
+            transpose<2>(source, source.depth, to);
+            break;
+        case Kind::bf16:
+            transpose<4>(source, source.depth / 2, to);
+            break;
+        default:
+            pack_integers(matrix, to, source);
+            break;
     }
 }
 
@@ -63,7 +73,8 @@ void quantize_group(const float* rows, int bits, std::int8_t* levels, float* sca
     const int size = group_of(kind);
     PanelSource source;
     source.depth = size;
-    for (int row = 0; row < kPanel; ++row) source.rows[row] = reinterpret_cast<const std::uint8_t*>(rows + row * size);
+    for (int row = 0; row < kPanel; ++row)
+        source.rows[row] = reinterpret_cast<const std::uint8_t*>(rows + row * size);
     alignas(64) std::uint8_t packed[kInt8Group * kPanel + kPanel * sizeof(bf16)];
     pack_group(kind, source, 0, packed);
     for (int row = 0; row < kPanel; ++row) {

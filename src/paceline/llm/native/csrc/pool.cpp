@@ -30,15 +30,33 @@ void futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value)
 
 }  // namespace
 
-Phase& Worker::current() const { return run_.phases[position_]; }
+Phase& Worker::current() const {
+    return run_.phases[position_];
+}
 
-void Worker::await(const Phase& phase, int chunks) {
-    Backoff backoff;
-    while (phase.done.load(std::memory_order_acquire) < chunks) backoff.pause();
+// Sequentially consistent on both sides: either the last finisher sees the sleeper, or the sleeper sees it.
+void Worker::finish(Phase& phase, int chunks) {
+    const bool last = phase.done.fetch_add(1) + 1 == static_cast<std::uint32_t>(chunks);
+    if (last && phase.awaited.load()) futex(phase.done, FUTEX_WAKE_PRIVATE, INT32_MAX);
+}
+
+// Sleeping, unlike yielding, leaves this core idle, and an idle core takes over the worker whose own core is busy
+// with somebody else.
+void Worker::await(Phase& phase, int chunks) {
+    const auto all = static_cast<std::uint32_t>(chunks);
+    for (int spins = 0; spins < kSpins; ++spins) {
+        if (phase.done.load() >= all) return;
+        _mm_pause();
+    }
+    phase.awaited.store(true);
+    std::uint32_t done;
+    while ((done = phase.done.load()) < all)
+        futex(phase.done, FUTEX_WAIT_PRIVATE, done);
 }
 
 Pool::Pool(int num_threads, int max_phases) : max_phases_(max_phases) {
-    for (Run& run : ring_) run.phases = std::make_unique<Phase[]>(max_phases);
+    for (Run& run : ring_)
+        run.phases = std::make_unique<Phase[]>(max_phases);
     try {
         for (int index = 1; index < num_threads; ++index) {
             helpers_.push_back(std::make_unique<Helper>());
@@ -51,7 +69,9 @@ Pool::Pool(int num_threads, int max_phases) : max_phases_(max_phases) {
     }
 }
 
-Pool::~Pool() { stop(); }
+Pool::~Pool() {
+    stop();
+}
 
 void Pool::stop() {
     stopping_.store(true);
@@ -71,12 +91,14 @@ void Pool::run(std::function<void(Worker&)> job) {
             const std::uint32_t inside = helper->inside.load();
             return inside != 0 && number - inside >= kRing;
         };
-        while (in_this_slot()) backoff.pause();
+        while (in_this_slot())
+            backoff.pause();
     }
     run.job = std::move(job);
     for (int i = 0; i < max_phases_; ++i) {
         run.phases[i].next.store(0, std::memory_order_relaxed);
         run.phases[i].done.store(0, std::memory_order_relaxed);
+        run.phases[i].awaited.store(false, std::memory_order_relaxed);
     }
     epoch_.store(number);
     if (sleepers_.load() != 0) futex(epoch_, FUTEX_WAKE_PRIVATE, INT32_MAX);

@@ -16,7 +16,8 @@ namespace paceline {
 
 struct alignas(64) Phase {
     std::atomic<int> next{0};
-    std::atomic<int> done{0};
+    std::atomic<std::uint32_t> done{0};
+    std::atomic<bool> awaited{false};  // somebody sleeps until the last chunk is done
 };
 
 struct Run;
@@ -35,7 +36,7 @@ public:
         while (chunk < chunks) {
             const int ahead = phase.next.fetch_add(1, std::memory_order_relaxed);
             work(chunk, ahead < chunks ? ahead : -1);
-            phase.done.fetch_add(1, std::memory_order_release);
+            finish(phase, chunks);
             chunk = ahead;
         }
         await(phase, chunks);
@@ -44,7 +45,8 @@ public:
 
 private:
     Phase& current() const;
-    static void await(const Phase& phase, int chunks);
+    static void finish(Phase& phase, int chunks);
+    static void await(Phase& phase, int chunks);
 
     int index_;
     Run& run_;

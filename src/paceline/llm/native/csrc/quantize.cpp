@@ -29,7 +29,9 @@ void store_scale(std::uint8_t* scales, int part, __m512 scale) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(scales + part * kLanes * sizeof(bf16)), half);
 }
 
-__m512 not_a_number() { return _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)); }
+__m512 not_a_number() {
+    return _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
+}
 
 // Extremes of each column; lanes that hold a NaN anywhere are flagged.
 struct Range {
@@ -104,7 +106,8 @@ __m512 search_scale(const float* values, const Range& range) {
     const __m512 extreme = _mm512_mask_blend_ps(positive, range.low, range.high);
     const __m512 base = _mm512_mul_ps(extreme, _mm512_set1_ps(-0.125f));
     Search search(values, round_bf16(base));
-    for (const float clip : kClips) search.consider(round_bf16(_mm512_mul_ps(base, _mm512_set1_ps(clip))));
+    for (const float clip : kClips)
+        search.consider(round_bf16(_mm512_mul_ps(base, _mm512_set1_ps(clip))));
     search.fit();
     return search.best();
 }
@@ -125,7 +128,8 @@ void quantize_int8(const float* values, std::uint8_t* group) {
             alignas(16) std::uint8_t bytes[kLanes];
             _mm_store_si128(reinterpret_cast<__m128i*>(bytes), _mm512_cvtepi32_epi8(level));
             std::uint8_t* to = group + (k / 4 * kPanel + part * kLanes) * 4 + k % 4;
-            for (int lane = 0; lane < kLanes; ++lane) to[lane * 4] = bytes[lane];
+            for (int lane = 0; lane < kLanes; ++lane)
+                to[lane * 4] = bytes[lane];
         }
         store_scale(scales, part, _mm512_mask_blend_ps(range.broken, scale, not_a_number()));
     }

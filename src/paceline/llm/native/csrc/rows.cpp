@@ -44,7 +44,8 @@ void write_operand(Operand& operand, int row, const float* values) {
     if (is_integer(operand.kind)) {
         write_bytes(operand, row, values);
     } else if (operand.kind == Kind::bf16) {
-        for (int i = 0; i < operand.depth; i += kLanes) narrow_bf16(operand.row<bf16>(row) + i, _mm512_loadu_ps(values + i));
+        for (int i = 0; i < operand.depth; i += kLanes)
+            narrow_bf16(operand.row<bf16>(row) + i, _mm512_loadu_ps(values + i));
     } else {
         std::memcpy(operand.row<float>(row), values, sizeof(float) * operand.depth);
     }

@@ -14,7 +14,9 @@ using f16 = std::uint16_t;
 
 constexpr int kLanes = 16;
 
-inline std::size_t round_up(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
+inline std::size_t round_up(std::size_t value, std::size_t step) {
+    return (value + step - 1) / step * step;
+}
 
 inline __m512 widen_bf16(const bf16* from) {
     const __m256i raw = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -38,10 +40,18 @@ inline void narrow_bf16(bf16* to, __m512 value) {
     std::memcpy(to, &half, sizeof half);
 }
 
-inline __m512 load(const float* from) { return _mm512_loadu_ps(from); }
-inline __m512 load(const bf16* from) { return widen_bf16(from); }
-inline void store(float* to, __m512 value) { _mm512_storeu_ps(to, value); }
-inline void store(bf16* to, __m512 value) { narrow_bf16(to, value); }
+inline __m512 load(const float* from) {
+    return _mm512_loadu_ps(from);
+}
+inline __m512 load(const bf16* from) {
+    return widen_bf16(from);
+}
+inline void store(float* to, __m512 value) {
+    _mm512_storeu_ps(to, value);
+}
+inline void store(bf16* to, __m512 value) {
+    narrow_bf16(to, value);
+}
 
 // e^x to 2 ulp; NaN stays NaN: max_ps returns its second operand when either is NaN.
 inline __m512 exp(__m512 x) {
