@@ -79,8 +79,8 @@ def matching_row(rng: random.Random, kind: str, question: Question) -> Row:
 
 # Reading a text is harder than copying a field, so it is practised more.
 TASK_WEIGHTS: Final = {
-    "sentiment": 4.0, "category": 8.0, "rating": 3.0, "filter": 1.5, "consistency": 2.0, "aspect": 1.0, "summary": 0.7,
-    "extract": 0.4,
+    "sentiment": 3.0, "category": 5.0, "rating": 4.0, "filter": 4.0, "consistency": 4.0, "aspect": 1.5, "summary": 1.5,
+    "extract": 0.3,
 }  # fmt: skip
 
 

@@ -173,8 +173,8 @@ Python files kept out of the training: {loss:.3f} nats per token, {bits:.3f} bit
 
 ## Limits
 
-The vocabulary of the tables is small and closed: texts with other words are judged by chance. Numbers are compared reliably
-only with the limits that the questions of the tables name. Prompts longer than 2048 tokens were never seen. Not for any decision
+The vocabulary of the tables is small and closed: texts with other words are judged by chance. A kind of
+question whose accuracy above is near that of guessing (a half for yes or no) is not answered, it is guessed. Prompts longer than 2048 tokens were never seen. Not for any decision
 about people.
 """
 

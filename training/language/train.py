@@ -28,9 +28,9 @@ class TrainConfig:
     minutes: float = 60.0  # wall clock of this run, pauses included
     max_steps: int = 1_000_000
     num_tokens: int = 4096  # per step
-    peak_rate: float = 3e-3
+    peak_rate: float = 1.6e-3
     warmup_steps: int = 60
-    decay_share: float = 0.3  # of the run's minutes
+    decay_share: float = 0.5  # of the run's minutes
     weight_decay: float = 0.05
     teacher_share: float = 0.5  # of the loss, where there is a teacher
     save_every_s: float = 180.0
