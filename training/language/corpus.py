@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import json
 import random
-import sysconfig
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from training.language import tables, talk
+from training.language import edits, tables, talk
+from training.language.library import code_files
 from training.language.tables import Question, Row
 from training.language.tokenizer import END, END_OF_TEXT, special_id
 
@@ -27,11 +25,9 @@ ANSWER_WEIGHT: Final = 8.0
 PROMPT_WEIGHT: Final = 0.5
 PROJECTION_SHARE: Final = 0.08  # of the answers are followed by a request for some fields as JSON
 ROW: Final = 256
+EDIT_SHARE: Final = 0.12  # of the chats edit code
 CODE_SHARE: Final = 0.07  # of the rows are code from the start
 PROMPT_SHARE: Final = 0.15  # of the prompt's tokens are predicted at all
-SKIPPED: Final = frozenset(
-    {"test", "tests", "site-packages", "idlelib", "lib2to3", "encodings", "turtledemo", "ensurepip"}
-)
 # A user's own layout differs from ours; a part of the training does, too.
 SYSTEMS: Final[tuple[str | None, ...]] = (
     *[tables.SYSTEM] * 7,
@@ -51,15 +47,6 @@ class Document(NamedTuple):
 class Batch:
     ids: NDArray[np.int64]  # [B, T]
     weights: NDArray[np.float32]  # [B, T] of predicting this token
-
-
-def code_files(held_out: bool) -> Iterator[str]:
-    """Python's own library, one file in twenty kept back."""
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*.py")):
-        relative = path.relative_to(root)
-        if SKIPPED.isdisjoint(relative.parts) and (zlib.crc32(str(relative).encode()) % 20 == 0) == held_out:
-            yield path.read_text("utf-8", errors="ignore")
 
 
 def encode_code(tokenizer: Tokenizer, held_out: bool) -> NDArray[np.uint16]:
@@ -140,6 +127,8 @@ def conversation(rng: random.Random, most_turns: int) -> tuple[str | None, list[
     roll = rng.random()
     if roll < 0.03:
         return talk.small_talk(rng)
+    if roll > 1.0 - EDIT_SHARE:
+        return rng.choice(talk.SYSTEMS), edits.edit_turns(rng, min(4, most_turns))
     num_turns = min(rng.choice((2, 16, 16, 16)), most_turns)
     maker = record_turns if roll < 0.15 else table_turns
     return rng.choice(SYSTEMS), maker(rng, num_turns)
