@@ -15,8 +15,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from paceline.cli import main
-from paceline.cli.generate import generate
-from paceline.cli.model import choose_model, parse_size
+from paceline.cli.generate import _summary, generate
+from paceline.cli.model import ChosenModel, choose_model, engine_config, parse_size
 from paceline.cli.serve import serve
 from paceline.errors import ConfigError, ModelError
 from paceline.llm.config import EngineConfig
@@ -60,14 +60,14 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_help_is_grouped_with_defaults_and_variables(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("serve", "--help") == 0
     text = capsys.readouterr().out
-    for panel in ("Model", "Server", "Scheduler", "Limits", "Security", "Logging"):
+    for panel in ("Model", "Server", "Scheduler", "Speculation", "Limits", "Security", "Logging"):
         assert f"─ {panel} ─" in text
     options = [name for name in PARAMETERS if name != "model"]
     for name in options:
         assert f"--{'json' if name == 'as_json' else name.replace('_', '-')}" in text
     assert text.count("PACELINE_") == len(options)
     with_default = [name for name in options if not isinstance(PARAMETERS[name].default, bool)]
-    assert text.count("[default:") == len(with_default) + 1  # prefix caching
+    assert text.count("[default:") == len(with_default) + 2  # prefix caching, shared outputs
 
 
 def test_every_option_is_documented() -> None:
@@ -117,7 +117,17 @@ USAGE: list[tuple[tuple[str, ...], int, str]] = [
     (("serve", "--demo", "--api-key", "short"), 2, "--api-key auto"),
     (("serve", "--demo", "--kv-memory", "lots"), 2, "--kv-memory"),
     (("serve", "--demo", "--max-num-seqs", "0"), 2, "--max-num-seqs"),
-    (("serve", "--demo", "--max-samples", "500"), 2, "128"),
+    (("serve", "--demo", "--max-samples", "500"), 2, "--max-samples must be at most"),
+    (("serve", "--demo", "--drain-timeout", "-1"), 2, "--drain-timeout must be > 0"),
+    (("serve", "--demo", "--max-num-seqs", "600"), 2, "--max-batched-tokens (512) must be at least --max-num-seqs"),
+    (("generate", "x", "--temperature", "-1"), 2, "--temperature must be in"),
+    (("generate", "x", "--max-tokens", "0"), 2, "--max-tokens must be in"),
+    (("generate", "x", "--max-model-len", "999999"), 2, "--max-model-len is 999999"),
+    (("serve", "--demo", "--speculation", "smartspek"), 2, "did you mean 'smartspec'?"),
+    (("serve", "--demo", "--speculation", "1.5"), 2, "--speculation must be a number or one of auto, off, table"),
+    (("serve", "--demo", "--speculation", "20"), 2, "--speculation must be in [1, 16] as a number, got 20"),
+    (("generate", "x", "--max-draft", "64"), 2, "--max-draft must be in [1, 63], got 64"),
+    (("serve", "--demo", "--draft", "./no-such-draft"), 3, "--draft: there is no folder ./no-such-draft"),
     (("serve", "./does/not/exist"), 3, "there is no folder"),
     (("serve", "not a hub id"), 3, "not a hub id"),
     (("generate", "a", "b", "c"), 2, "quotes"),
@@ -159,6 +169,23 @@ def test_names_are_those_clients_know(tmp_path: Path) -> None:
     assert choose_model(str(tmp_path / "my-model")).name == "my-model"
     assert choose_model(str(tmp_path / "my-model"), "short").name == "short"
     assert choose_model(None) == (Path(embedded_model()), "paceline-demo")
+
+
+DEMO, OWN = choose_model(None), ChosenModel(Path("some/model"), "own")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "given", "draft"),
+    [
+        (DEMO, {}, embedded_model("draft")),
+        (DEMO, {"speculation": "off", "draft": "./not/read"}, "./not/read"),
+        (DEMO, {"draft": embedded_model()}, embedded_model()),
+        (OWN, {}, None),
+        (OWN, {"draft": "embedded"}, embedded_model("draft")),
+    ],
+)
+def test_the_packaged_model_drafts_with_its_own(chosen: ChosenModel, given: dict[str, Any], draft: str | None) -> None:
+    assert engine_config(chosen, None, **{"draft": None, **given}).draft == draft
 
 
 @pytest.mark.parametrize(
@@ -207,6 +234,26 @@ def test_doctor_reports_what_it_finds(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr("paceline.cli.doctor._PACKAGES", (("no_such_module", "no-such-package", "serve"),))
     assert run("doctor") == 1
     assert "pip install 'paceline[serve]'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kernels", "code"), [("available", 0), ("this CPU lacks avx512_bf16", 1)])
+def test_doctor_asks_for_torch_only_where_it_is_needed(
+    kernels: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("paceline.cli.doctor._kernels", lambda: kernels)
+    monkeypatch.setattr("paceline.cli.doctor._PACKAGES", (("no_such_module", "torch", "llm"),))
+    monkeypatch.setattr("paceline.cli.doctor._version", lambda name: None)
+    assert run("doctor") == code
+    text = capsys.readouterr().out
+    assert ("torch MISSING" in text) == ("pip install 'paceline[llm]'" in text) == (code == 1)
+    assert ("not needed" in text) == (code == 0)
+
+
+def test_the_summary_names_drafts_that_were_accepted() -> None:
+    answer = {"completion_tokens": 64, "first_token_s": 0.01, "tokens_per_s": 3125.4, "finish_reason": "length"}
+    with_drafts = _summary({**answer, "drafted_tokens": 60, "accepted_tokens": 41})
+    assert "then 3125 a second; accepted 41 of 60 drafted tokens; ended by length]" in with_drafts
+    assert "drafted" not in _summary({**answer, "drafted_tokens": 6, "accepted_tokens": 0})
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

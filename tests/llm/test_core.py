@@ -13,7 +13,7 @@ from paceline.clock import VirtualClock
 from paceline.errors import InvalidRequest
 from paceline.llm.config import EngineConfig
 from paceline.llm.core import EngineCore
-from paceline.llm.loading import make_scheduler
+from paceline.llm.loading import make_scheduler, make_speculator
 from paceline.llm.messages import ModelInfo
 from paceline.llm.model.config import ModelConfig
 from paceline.llm.output import OutputFactory
@@ -56,14 +56,16 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.runner = CountingRunner()
         self.clock = VirtualClock()
-        config = EngineConfig(model="fake", max_num_seqs=8, max_batched_tokens=64)
+        config = EngineConfig(model="fake", max_num_seqs=8, max_batched_tokens=64, speculation="off")
         tokenizer = Tokenizer.from_folder(folder)
         outputs = OutputFactory(tokenizer, GrammarCompiler(tokenizer, VOCAB, (2,)), VOCAB, (2,))
         info = ModelInfo(
             name="fake", folder="", family="fake", runner="fake", dtype="float32", quantize=None, max_model_len=256,
             vocab_size=VOCAB, num_blocks=64, weights_bytes=0, kv_bytes=0,
         )  # fmt: skip
-        self.core = EngineCore(info, self.runner, make_scheduler(config, MODEL, 64), outputs, self.clock)
+        scheduler = make_scheduler(config, MODEL, 64)
+        speculator = make_speculator(config, MODEL, folder, scheduler, self.clock)
+        self.core = EngineCore(info, self.runner, scheduler, outputs, speculator, self.clock)
         self.deltas: list[Delta] = []
 
     def submit(self, name: str, first: int = 10, timeout_s: float | None = None, **params: object) -> None:

@@ -75,6 +75,10 @@ def test_answers_refuses_and_counts(folder: Path) -> None:
             stats = await engine.stats()
             assert (stats.num_running, stats.num_blocks_used, stats.num_leaked_blocks) == (0, 0, 0)
             assert stats.num_generation_tokens >= 18
+            report = await engine.speculation()
+            assert report is not None
+            assert report.stats.policy == "auto"
+            assert report.stats.num_steps == (await engine.stats()).speculation.num_steps
             assert engine.num_open == 0
 
     asyncio.run(scenario())

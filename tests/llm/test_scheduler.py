@@ -14,10 +14,12 @@ from paceline.decision.cost import Estimate
 from paceline.errors import InvalidRequest, QueueFull
 from paceline.llm.blocks import BlockPool
 from paceline.llm.chunking import ChunkPolicy
+from paceline.llm.draft.tree import DraftTree
 from paceline.llm.plan import Outcome, StepPlan
 from paceline.llm.request import FinishReason, Request, SamplingParams
 from paceline.llm.scheduler import Limits, Scheduler
 from paceline.llm.sequence import Sequence, State
+from paceline.llm.step_cost import StepCost
 from paceline.scheduling import Wait
 
 
@@ -51,9 +53,9 @@ class World:
             "max_queued_requests": 64, "max_queued_tokens": 10_000,
         }  # fmt: skip
         self.pool = BlockPool(num_blocks, prefix_caching=caching)
-        self.scheduler = Scheduler(
-            self.pool, Limits(**{**defaults, **limits}), ChunkPolicy(RowCost(), max_step_s=max_step_s)
-        )
+        cost = StepCost(RowCost())
+        chunking = ChunkPolicy(cost, max_step_s=max_step_s)
+        self.scheduler = Scheduler(self.pool, Limits(**{**defaults, **limits}), chunking, cost)
         self.clock = VirtualClock()
         self.plans: list[StepPlan] = []
         self.sequences: list[Sequence] = []
@@ -362,3 +364,45 @@ def test_requests_that_ended_are_not_remembered_until_their_deadlines() -> None:
     assert len(world.scheduler._deadlines) <= 1025
     world.clock.advance(2_000_000)
     assert [sequence.request.request_id for sequence in world.scheduler.expire(world.clock.now())] == ["last"]
+
+
+def decoding_world(num_blocks: int) -> tuple[World, StepPlan]:
+    """One sequence with 15 prompt tokens and an output token, about to decode."""
+    world = World(num_blocks=num_blocks)
+    world.submit("a", range(15), max_tokens=30)
+    world.step()
+    plan = world.scheduler.schedule(world.clock.now())
+    assert isinstance(plan, StepPlan)
+    return world, plan
+
+
+def test_drafts_get_blocks_and_stay_within_the_pool() -> None:
+    world, plan = decoding_world(num_blocks=4)
+    [chunk] = plan.chunks
+    assert plan.num_decodes == 1
+    tree = DraftTree.chain(range(20), [0.5] * 20)
+    [longer] = world.scheduler.extend(plan, {chunk.sequence: tree}).chunks
+    assert longer.num_rows == 21
+    assert longer.tree == tree
+    assert len(chunk.sequence.blocks) == 3
+
+
+def test_drafts_that_find_no_blocks_are_cut() -> None:
+    world, plan = decoding_world(num_blocks=3)
+    [chunk] = plan.chunks
+    tree = DraftTree.chain(range(40), [0.5] * 40)
+    [longer] = world.scheduler.extend(plan, {chunk.sequence: tree}).chunks
+    assert len(longer.tree) == 3 * 16 - chunk.start - 1
+    assert world.scheduler.num_preemptions == 0
+
+
+def test_accepted_drafts_are_computed_and_the_rest_is_forgotten() -> None:
+    world, plan = decoding_world(num_blocks=4)
+    [chunk] = plan.chunks
+    sequence = chunk.sequence
+    plan = world.scheduler.extend(plan, {sequence: DraftTree.chain([1, 2, 3], [0.5] * 3)})
+    world.scheduler.commit(plan, [Outcome((1, 2, 9), None, (0, 1))], world.clock.now())
+    assert sequence.tokens[-3:] == [1, 2, 9]
+    assert sequence.num_computed == len(sequence.tokens) - 1
+    assert sequence.decoding
+    assert world.scheduler.draft_limit(sequence) == 30 - 4 - 1

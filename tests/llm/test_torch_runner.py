@@ -219,3 +219,17 @@ def test_loading_warns_of_nothing(tmp_path: Path) -> None:
         runner = open_runner(folder)
     assert runner.kv_bytes == read_config(folder).kv_bytes_per_token(2) * 16 * 65
     runner.close()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_hidden_states_are_what_the_head_reads(tmp_path: Path, family: str) -> None:
+    folder = write_folder(tmp_path, family)
+    runner = open_runner(folder)
+    batch = row_batch([Appended(TOKENS[:20], 0, range(2))], logit_rows=[4, 19])
+    plain = runner.forward(batch).copy()
+    assert runner.hidden.shape == (0, 64)
+    runner.wants_hidden = True
+    logits = runner.forward(batch)
+    assert (plain == logits).all()
+    weights = open_weights(folder, read_config(folder))
+    assert np.abs(runner.hidden @ (weights.head or weights.embed).data.T - logits).max() < 1e-4

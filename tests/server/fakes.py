@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import httpx2
 
 from paceline.errors import EngineDied, InvalidRequest, NotReady, QueueFull
-from paceline.llm.messages import EngineStats, ModelInfo
+from paceline.llm.messages import EngineStats, ModelInfo, SpeculationReport
 from paceline.llm.model.generation import GenerationDefaults
 from paceline.llm.request import Delta, Request, TokenLogprob
 from paceline.process.supervisor import State
@@ -75,6 +76,7 @@ class FakeEngine:
         self.reply: str | None = None
         self.failure: Exception | None = None  # raised by the first step of every request
         self.last_delta: dict[str, Any] = {}  # fields that replace those of every last delta
+        self.report: SpeculationReport | None = None  # None: speculation is off
         self.requests: list[Request] = []
         self.open: set[str] = set()
         self.aborted: list[str] = []
@@ -103,7 +105,14 @@ class FakeEngine:
     async def stats(self) -> EngineStats:
         if self.state != "ready":
             raise NotReady(f"the engine is {self.state}")
-        return EngineStats(num_running=len(self.open), num_blocks=100, num_blocks_used=len(self.open))
+        drafts = self.report.stats if self.report else None
+        num_open = len(self.open)
+        return EngineStats(num_running=num_open, num_blocks=100, num_blocks_used=num_open, speculation=drafts)
+
+    async def speculation(self) -> SpeculationReport | None:
+        if self.state != "ready":
+            raise NotReady(f"the engine is {self.state}")
+        return self.report
 
     async def stop(self, drain_s: float) -> None:
         self.state = "stopped"
@@ -233,6 +242,9 @@ def running(engine: FakeEngine | None = None, **options: Any) -> Iterator[Runnin
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
     thread.start()
     assert isinstance(service.engine, FakeEngine)
+    while not server.started:  # until then connections are refused
+        assert thread.is_alive()
+        time.sleep(0.001)
     try:
         with httpx2.Client(base_url=base_url(sock), timeout=20.0) as client:
             yield Running(base_url(sock), service.engine, service, server, sock.getsockname()[1], client)

@@ -48,6 +48,7 @@ COMPLETION: list[tuple[str, Any]] = [
     *[("truncate_prompt_tokens", 1), ("chat_template", "{{ 1 }}"), ("skip_special_tokens", False)],
     *[("stream", "yes"), ("stream_options", {"include_usage": True}), ("stream_options", 5)],
     *[("echo", 5), ("ignore_eos", 1), ("user", 5), ("model", 5)],
+    *[("speculation", value) for value in ("off", 0, 1, "false", {}, [])],
 ]  # fmt: skip
 
 CHAT: list[tuple[str, Any]] = [
@@ -63,6 +64,7 @@ CHAT: list[tuple[str, Any]] = [
     *[("chat_template_kwargs", value) for value in (5, NESTED, {"messages": []})],
     *[("echo", True), ("functions", [{}]), ("audio", {}), ("modalities", ["audio"]), ("documents", [{}])],
     *[("max_completion_tokens", value) for value in (0, -1, 5000)],
+    *[("speculation", value) for value in ("no", 3)],
 ]  # fmt: skip
 
 

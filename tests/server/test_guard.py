@@ -20,7 +20,7 @@ ROUTES = [route for route in service_routes(make_service(FakeEngine())) if isins
 # A route that is added must be classified here, so that nobody opens one by accident.
 NEEDS_KEY = {
     "/v1/completions", "/v1/chat/completions", "/v1/models", "/v1/models/{name:path}", "/tokenize", "/detokenize",
-    "/ready", "/version", "/metrics",
+    "/ready", "/version", "/metrics", "/", "/debug/speculation",
 }  # fmt: skip
 OPEN = {"/health"}
 

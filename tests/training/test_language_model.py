@@ -69,7 +69,7 @@ def test_both_models_read_the_same_tokens() -> None:
 
 def test_weights_stay_small() -> None:
     files = list(EMBEDDED.rglob("*.safetensors"))
-    assert len(files) == 2
+    assert {file.name for file in files} <= {"model.safetensors", "draft_heads.safetensors"}
     assert sum(file.stat().st_size for file in files) <= 30 * 2**20
 
 

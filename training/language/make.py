@@ -1,4 +1,4 @@
-"""Makes the tokenizer, the target and the draft; one command, fixed seeds.
+"""Makes the tokenizer, the target, the draft and the target's draft heads; one command, fixed seeds.
 
 For example `python -m training.language --minutes 120 --out src/paceline/llm/embedded`.
 """
@@ -24,7 +24,8 @@ from training.language.train import TrainConfig, train
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final[dict[str, ModelConfig]] = {"target": TARGET, "draft": DRAFT}
-SHARES: Final = {"target": 0.8, "draft": 0.2}  # of the minutes, where both are made
+HEADS: Final = "heads"
+SHARES: Final = {"target": 0.76, "draft": 0.18, HEADS: 0.06}  # of the minutes, where all are made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m training.language", description=__doc__)
     result.add_argument("--minutes", type=float, default=120.0, help="wall clock for the training, pauses included")
     result.add_argument("--steps", type=int, default=1_000_000, help="most steps of this run, for each model")
-    result.add_argument("--models", nargs="+", choices=tuple(CONFIGS), default=list(CONFIGS), help="which to train")
+    result.add_argument("--models", nargs="+", choices=tuple(SHARES), default=list(SHARES), help="which to train")
     result.add_argument("--out", type=Path, default=ROOT / "src/paceline/llm/embedded", help="holds target/ and draft/")
     result.add_argument("--work", type=Path, default=ROOT / "build/language", help="holds the checkpoints")
     result.add_argument("--resume", action="store_true", help="from the checkpoint, or else from the weights in --out")
@@ -110,12 +111,25 @@ def make(name: str, tokenizer: Tokenizer, config: TrainConfig, options: Options)
     write_model_card(folder)
 
 
+def make_heads(config: TrainConfig, options: Options, threads: int | None) -> None:
+    from training.language.train_heads import train_heads  # needs the package, which the models do not
+
+    train_heads(
+        options.out / "target",
+        options.work / f"{HEADS}.safetensors",
+        config,
+        resume=options.resume,
+        threads=threads,
+        log=lambda text: print(f"{time.strftime('%H:%M:%S')} {HEADS}: {text}", flush=True),
+    )
+
+
 def main() -> None:
     given = parser().parse_args()
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     options = Options(
-        models=tuple(name for name in CONFIGS if name in given.models),  # the target first: it teaches
+        models=tuple(name for name in SHARES if name in given.models),  # the target first: it teaches
         out=given.out,
         work=given.work,
         resume=given.resume,
@@ -123,7 +137,8 @@ def main() -> None:
         compiled=given.compile,
         export_every_s=given.export_minutes * 60,
     )
-    tokenizer = obtain_tokenizer(options, given.seed)
+    if set(options.models) & set(CONFIGS):
+        tokenizer = obtain_tokenizer(options, given.seed)
     total = sum(SHARES[name] for name in options.models)
     for name in options.models:
         config = TrainConfig(
@@ -135,7 +150,10 @@ def main() -> None:
             seed=given.seed,
             pause_file=given.pause_file,
         )
-        make(name, tokenizer, config, options)
+        if name == HEADS:
+            make_heads(config, options, given.threads)
+        else:
+            make(name, tokenizer, config, options)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
-from paceline.errors import PacelineError, RejectedError
+from paceline.errors import ConfigError, PacelineError, RejectedError
 
 _USAGE, _RESOURCES = 2, 4
 
@@ -40,8 +42,30 @@ def _is_missing(error: Exception) -> bool:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, ConfigError | RejectedError):
+        from paceline.cli.generate import generate
+        from paceline.cli.serve import serve
+
+        return as_options(str(error), {*inspect.signature(serve).parameters, *inspect.signature(generate).parameters})
     if isinstance(error, PacelineError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and _is_missing(error):
         return f"the package {error.name} is not installed; run: pip install 'paceline[all]'"
     return f"unexpected {type(error).__name__}: {error}; run again with --debug to see where"
+
+
+def as_options(text: str, parameters: Container[str]) -> str:
+    """Names of fields as the options that set them: any with an underscore, and "… must be" at the start.
+
+    >>> as_options("draft must end before drain_timeout_s: the draft stops", ["draft", "drain_timeout"])
+    '--draft must end before --drain-timeout: the draft stops'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        word = found[0]
+        name = word if word in parameters else word.removesuffix("_s")
+        opens = found.start() == 0 and text.startswith(" must", found.end())
+        named = name in parameters and ("_" in name or opens)
+        return "--" + name.replace("_", "-") if named else word
+
+    return re.sub(r"[a-z]\w*", option, text)

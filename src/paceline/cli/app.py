@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from paceline import __version__
-from paceline.cli import demo, doctor, generate, serve
+from paceline.cli import demo, doctor, generate, serve, simulate
 
 app = typer.Typer(
     name="paceline",
@@ -37,4 +37,5 @@ def _paceline(
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("demo")(demo.demo)
+app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

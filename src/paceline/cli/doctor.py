@@ -25,6 +25,7 @@ _PACKAGES = (
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia/version")
+_AVAILABLE = "available"
 
 
 def doctor(as_json: o.AsJson = False, debug: o.Debug = False) -> None:
@@ -44,8 +45,13 @@ def examine() -> dict[str, Any]:
     """Everything the report says, as plain values."""
     from importlib.util import find_spec
 
-    packages = {name: {"version": _version(name), "extra": extra} for module, name, extra in _PACKAGES}
-    missing = {extra for module, name, extra in _PACKAGES if find_spec(module) is None}
+    kernels = _kernels()
+    spared = {"torch"} if kernels == _AVAILABLE else set()  # what computes already takes its place
+    packages = {
+        name: {"version": _version(name), "extra": extra, "needed": name not in spared}
+        for module, name, extra in _PACKAGES
+    }
+    missing = {extra for module, name, extra in _PACKAGES if name not in spared and find_spec(module) is None}
     return {
         "paceline": __version__,
         "python": platform.python_version(),
@@ -53,7 +59,7 @@ def examine() -> dict[str, Any]:
         "cpu": _cpu(),
         "memory": _memory(),
         "gpu": _NVIDIA.read_text().splitlines()[0] if _NVIDIA.exists() else None,
-        "native_kernels": _kernels(),
+        "native_kernels": kernels,
         "demo_model": _demo_model(),
         "packages": packages,
         "fixes": [f"pip install 'paceline{f'[{extra}]' if extra else ''}'" for extra in sorted(missing)],
@@ -95,7 +101,7 @@ def _kernels() -> str:
         from paceline.llm.native import obstacle
     except ModuleNotFoundError as error:
         return f"unknown: the package {error.name} is missing"
-    return obstacle() or "available"
+    return obstacle() or _AVAILABLE
 
 
 def _demo_model() -> str:
@@ -115,15 +121,15 @@ def _print(findings: dict[str, Any]) -> None:
         ("CPU flags", f"{' '.join(cpu['has']) or 'none that matter'}   (without: {' '.join(cpu['lacks']) or 'none'})"),
         ("memory", f"{memory['available_bytes'] / 2**30:.1f} GiB free of {memory['total_bytes'] / 2**30:.1f} GiB"),
         ("GPU", findings["gpu"] or "no NVIDIA driver"),
-        ("native kernels", kernels if kernels == "available" else f"not used: {kernels} (torch computes instead)"),
+        ("native kernels", kernels if kernels == _AVAILABLE else f"not used: {kernels} (torch computes instead)"),
         ("demo model", findings["demo_model"]),
     )
     for name, text in rows:
         screen.print(f"[bold]{name:15}[/]", end="")
         screen.print(text, markup=False, soft_wrap=True)
     for extra in ("", "llm", "serve"):
-        names = [(name, entry["version"]) for name, entry in findings["packages"].items() if entry["extra"] == extra]
-        text = ", ".join(f"{name} {found or 'MISSING'}" for name, found in names)
+        entries = [(name, entry) for name, entry in findings["packages"].items() if entry["extra"] == extra]
+        text = ", ".join(f"{name} {entry['version'] or _absent(entry)}" for name, entry in entries)
         screen.print(f"[bold]{f'extra {extra}' if extra else 'core':15}[/]", end="")
         screen.print(text, markup=False, soft_wrap=True)
     for fix in findings["fixes"]:
@@ -131,3 +137,7 @@ def _print(findings: dict[str, Any]) -> None:
         screen.print(fix, markup=False, soft_wrap=True)
     if not findings["fixes"]:
         screen.print("[green]Nothing is missing.[/] Try: paceline demo")
+
+
+def _absent(entry: dict[str, Any]) -> str:
+    return "MISSING" if entry["needed"] else "not installed (not needed: the native kernels compute)"

@@ -37,6 +37,9 @@ def generate(
     runner: o.Runner = "auto",
     threads: o.Threads = None,
     max_model_len: o.MaxModelLen = None,
+    speculation: o.Speculation = "auto",
+    draft: o.Draft = None,
+    max_draft: o.MaxDraft = 16,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
@@ -56,7 +59,7 @@ def generate(
     prompt = sys.stdin.read() if words[-1] == "-" else words[-1]
     config = engine_config(
         chosen, None, dtype=dtype, quantize=quantize, device=device, runner=runner, threads=threads,
-        max_model_len=max_model_len, max_num_seqs=1,
+        max_model_len=max_model_len, max_num_seqs=1, speculation=speculation, draft=draft, max_draft=max_draft,
     )  # fmt: skip
     with working(f"loading {chosen.name} ...", quiet=quiet or as_json):
         engine = Engine(config)
@@ -72,11 +75,16 @@ def generate(
         print(json.dumps(answer, ensure_ascii=False))
     else:
         print()
-        say(
-            f"[{answer['completion_tokens']} tokens, first after {answer['first_token_s']:.2f} s, "
-            f"then {answer['tokens_per_s']:.0f} a second; ended by {answer['finish_reason']}]",
-            quiet=quiet or not sys.stderr.isatty(),
-        )
+        say(_summary(answer), quiet=quiet or not sys.stderr.isatty())
+
+
+def _summary(answer: dict[str, Any]) -> str:
+    drafts = f"accepted {answer['accepted_tokens']} of {answer['drafted_tokens']} drafted tokens; "
+    return (
+        f"[{answer['completion_tokens']} tokens, first after {answer['first_token_s']:.2f} s, "
+        f"then {answer['tokens_per_s']:.0f} a second; {drafts if answer['accepted_tokens'] else ''}"
+        f"ended by {answer['finish_reason']}]"
+    )
 
 
 def _with(params: SamplingParams, **given: Any) -> SamplingParams:
@@ -88,19 +96,20 @@ def _with(params: SamplingParams, **given: Any) -> SamplingParams:
 def _stream(engine: Engine, prompt: str | list[int], params: SamplingParams, *, shows: bool) -> dict[str, Any]:
     """Runs the prompt, printing text as it comes; what is worth telling of it."""
     began = time.monotonic()
-    text, times, num_tokens, finish_reason = "", [], 0, None
+    text, times, num_tokens = "", [], 0
     for delta in engine.stream(prompt, params):
         times.append(time.monotonic())
         text += delta.text
         num_tokens += len(delta.token_ids)
-        finish_reason = delta.finish_reason
         if shows:
             print(delta.text, end="", flush=True)
     later = times[-1] - times[0]
     return {
         "text": text,
-        "finish_reason": finish_reason,
+        "finish_reason": delta.finish_reason,
         "completion_tokens": num_tokens,
+        "drafted_tokens": delta.num_drafted,
+        "accepted_tokens": delta.num_accepted,
         "first_token_s": round(times[0] - began, 4),
         "tokens_per_s": round((num_tokens - 1) / later, 1) if later > 0 else 0.0,
     }

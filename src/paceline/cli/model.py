@@ -6,12 +6,15 @@ import difflib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from paceline.errors import ConfigError, ModelError
 from paceline.llm.config import EngineConfig
 from paceline.llm.embedded import embedded_model
 from paceline.llm.model.hub import resolve
 
 DEMO_NAME = "paceline-demo"
+EMBEDDED = "embedded"  # the draft model in the package
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -38,16 +41,23 @@ def _nearest(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
-def engine_config(chosen: ChosenModel, kv_memory: str | None, **options: Any) -> EngineConfig:
-    """ConfigError names an option that is wrong as it is spelled on the command line."""
-    size = None if kv_memory is None else parse_size(kv_memory, "--kv-memory")
+def choose_draft(draft: str | None, chosen: ChosenModel) -> str | None:
+    """The folder of the draft model. Without a name there is none, save that the packaged model has its own."""
+    if draft is None:
+        return embedded_model("draft") if chosen.folder == Path(embedded_model()) else None
     try:
-        return EngineConfig(model=str(chosen.folder), name=chosen.name, kv_memory=size, **options)
-    except ConfigError as error:
-        text = str(error)
-        for option in ("kv_memory", *options):
-            text = text.replace(option, "--" + option.replace("_", "-"))
-        raise ConfigError(text) from None
+        return embedded_model("draft") if draft == EMBEDDED else str(choose_model(draft).folder)
+    except ModelError as error:
+        raise ModelError(f"--draft: {error}") from None
+
+
+def engine_config(chosen: ChosenModel, kv_memory: str | None, *, draft: str | None, **options: Any) -> EngineConfig:
+    """The configuration of an engine for ``chosen``. ConfigError or ModelError."""
+    size = None if kv_memory is None else parse_size(kv_memory, "--kv-memory")
+    config = EngineConfig(model=str(chosen.folder), name=chosen.name, kv_memory=size, draft=draft, **options)
+    if config.speculation == "off":  # nothing is downloaded that is not used
+        return config
+    return msgspec.structs.replace(config, draft=choose_draft(draft, chosen))
 
 
 def parse_size(text: str, option: str) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 MODEL, SERVER, SCHEDULER, LIMITS = "Model", "Server", "Scheduler", "Limits"
-SECURITY, LOGGING, SAMPLING = "Security", "Logging", "Sampling"
+SECURITY, LOGGING, SAMPLING, SPECULATION = "Security", "Logging", "Sampling", "Speculation"
 
 
 def _option(panel: str, env: str, text: str, *names: str, unset: str | None = None) -> Any:
@@ -37,6 +37,11 @@ MaxStepSeconds = Annotated[float, _option(SCHEDULER, "MAX_STEP_S", "Seconds; pro
 KvMemory = Annotated[str | None, _option(SCHEDULER, "KV_MEMORY", "Memory for keys and values, such as 2GiB.", unset="what is needed, at most a quarter of what is free")]
 NumBlocks = Annotated[int | None, _option(SCHEDULER, "NUM_BLOCKS", "The same as a number of 16-token blocks.", unset="see --kv-memory")]
 PrefixCaching = Annotated[bool, _option(SCHEDULER, "PREFIX_CACHING", "Keep what was computed for prompts, for the next that begin alike.")]
+
+Speculation = Annotated[str, _option(SPECULATION, "SPECULATION", "How much is drafted ahead: auto decides step by step, off never drafts, a number drafts so many tokens; for comparison table, ema, smartspec. Answers stay the same.")]
+Draft = Annotated[str | None, _option(SPECULATION, "DRAFT", "A smaller model with the same tokens to draft with: a folder, a hub id, or 'embedded'.", unset="none; the packaged model has its own")]
+MaxDraft = Annotated[int, _option(SPECULATION, "MAX_DRAFT", "Tokens drafted ahead at most.")]
+ShareOutputs = Annotated[bool, _option(SPECULATION, "SHARE_OUTPUTS", "Draft from answers to other requests, too; only from those with the same cache_salt.")]
 
 MaxQueuedRequests = Annotated[int, _option(LIMITS, "MAX_QUEUED_REQUESTS", "Waiting requests; more are told to come back (429).")]
 MaxQueuedTokens = Annotated[int, _option(LIMITS, "MAX_QUEUED_TOKENS", "Waiting prompt tokens; more are told to come back (429).")]

@@ -43,6 +43,10 @@ def serve(
     kv_memory: o.KvMemory = None,
     num_blocks: o.NumBlocks = None,
     prefix_caching: o.PrefixCaching = True,
+    speculation: o.Speculation = "auto",
+    draft: o.Draft = None,
+    max_draft: o.MaxDraft = 16,
+    share_outputs: o.ShareOutputs = True,
     max_queued_requests: o.MaxQueuedRequests = 256,
     max_queued_tokens: o.MaxQueuedTokens = 1_000_000,
     max_connections: o.MaxConnections = 1024,
@@ -90,6 +94,7 @@ def serve(
         chosen, kv_memory, dtype=dtype, quantize=quantize, device=device, runner=runner, threads=threads,
         max_model_len=max_model_len, max_num_seqs=max_num_seqs, max_batched_tokens=max_batched_tokens,
         max_step_s=max_step_s, num_blocks=num_blocks, prefix_caching=prefix_caching,
+        speculation=speculation, draft=draft, max_draft=max_draft, share_outputs=share_outputs,
         max_queued_requests=max_queued_requests, max_queued_tokens=max_queued_tokens,
     )  # fmt: skip
     raise typer.Exit(_run(options, config, chosen, began=began, quiet=quiet, as_json=as_json))

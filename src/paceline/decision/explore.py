@@ -53,11 +53,12 @@ class Explorer(Generic[T]):
         self.balance_s = 0.0
         self.spent_s = 0.0
 
-    def earn(self, seconds: float) -> None:
-        """An ordinary step took ``seconds``. Savings stop growing at what ``max_interval`` such steps earn."""
-        self._num_steps += 1
+    def earn(self, seconds: float, num_steps: int = 1) -> None:
+        """``num_steps`` ordinary steps took ``seconds`` each. Savings stop growing at what ``max_interval`` of them earn."""
+        self._num_steps += num_steps
         earned_s = self._budget * seconds
-        self.balance_s = max(self.balance_s, min(self.balance_s + earned_s, earned_s * self._max_interval))
+        most_s = earned_s * self._max_interval
+        self.balance_s = max(self.balance_s, min(self.balance_s + num_steps * earned_s, most_s))
 
     def pick(self, options: Sequence[Option[T]], to_beat: float) -> T | None:
         """The value to try now, longest overdue first, or None.

@@ -96,6 +96,10 @@ class BlockPool:
         self._references[block] = 1
         return block
 
+    def borrow(self, num_blocks: int) -> list[int]:
+        """Free blocks, to be given back by ``release``; none if there are fewer. What is cached stays cached."""
+        return [self.allocate() for _ in range(num_blocks)] if num_blocks <= len(self._free) else []
+
     def release(self, blocks: Sequence[int]) -> None:
         """Drops a reference to each block of a sequence.
 

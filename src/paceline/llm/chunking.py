@@ -6,17 +6,17 @@ chunk is the option with the most rows per predicted second whose step stays bel
 
 from __future__ import annotations
 
-from paceline.decision.cost import CostModel
 from paceline.decision.goodput import Option, best
 from paceline.llm.load import StepLoad
+from paceline.llm.step_cost import StepCost
 
 MIN_CHUNK = 16
 
 
 class ChunkPolicy:
-    """Chooses prefill chunks by a cost model that learns from every step."""
+    """Chooses prefill chunks by what steps cost."""
 
-    def __init__(self, cost: CostModel, *, max_step_s: float) -> None:
+    def __init__(self, cost: StepCost, *, max_step_s: float) -> None:
         self._cost = cost
         self._max_step_s = max_step_s
 
@@ -30,16 +30,8 @@ class ChunkPolicy:
         return best(options, slack_s=self._max_step_s).value
 
     def _option(self, decodes: StepLoad, rows: int) -> Option[int]:
-        seconds = self.predict_s(decodes + StepLoad(rows, 0, 1))
+        seconds = self._cost.predict_s(decodes + StepLoad(rows, 0, 1, rows))
         return Option(rows, useful_work=rows + decodes.num_rows, seconds=seconds)
-
-    def predict_s(self, load: StepLoad) -> float:
-        """Seconds that a step of ``load`` takes; 0 while nothing is known."""
-        estimate = self._cost.predict(load.features)
-        return max(0.0, estimate.mean_s) if estimate.num_observations else 0.0
-
-    def observe(self, load: StepLoad, seconds: float) -> None:
-        self._cost.observe(load.features, seconds)
 
 
 def _chunk_sizes(available: int) -> list[int]:

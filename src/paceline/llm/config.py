@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from importlib.metadata import entry_points
 from typing import Literal
 
 import msgspec
@@ -9,6 +11,9 @@ import msgspec
 from paceline.errors import ConfigError
 
 Quantize = Literal["int8", "int4"]
+
+SPECULATION = ("auto", "off", "table", "ema", "smartspec")  # besides a number, and the policies of other packages
+MAX_DRAFT = 63  # a tree and the row above it are 64 rows at most
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +43,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kv_memory: int | None = None
     num_blocks: int | None = None
     prefix_caching: bool = True
+    speculation: str = "auto"  # auto, off, a number of drafts, table, ema or smartspec
+    draft: str | None = None  # a smaller model with the same tokens, to draft with
+    max_draft: int = 16  # most tokens drafted ahead
+    share_outputs: bool = True  # answers may serve as drafts for other requests of the same cache salt
     max_queued_requests: int = 256
     max_queued_tokens: int = 1_000_000
 
@@ -58,3 +67,23 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
         if self.kv_memory is not None and self.num_blocks is not None:
             raise ConfigError("give kv_memory or num_blocks, not both")
+        self._check_speculation()
+
+    def _check_speculation(self) -> None:
+        if not 1 <= self.max_draft <= MAX_DRAFT:
+            raise ConfigError(f"max_draft must be in [1, {MAX_DRAFT}], got {self.max_draft}")
+        if self.draft is not None and not self.draft.strip():
+            raise ConfigError("draft must be a folder or a hub id, got nothing")
+        if self.speculation.isdecimal():
+            if not 1 <= int(self.speculation) <= self.max_draft:
+                raise ConfigError(
+                    f"speculation must be in [1, {self.max_draft}] as a number, got {self.speculation}: "
+                    "off drafts nothing, and max_draft is the most"
+                )
+        elif self.speculation not in SPECULATION:
+            known = (*SPECULATION, *sorted(entry_points(group="paceline.speculation_policy").names))
+            if self.speculation not in known:
+                near = difflib.get_close_matches(self.speculation, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                names = ", ".join(known)
+                raise ConfigError(f"speculation must be a number or one of {names}, got {self.speculation!r}{hint}")

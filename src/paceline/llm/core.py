@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -12,19 +10,19 @@ from numpy.typing import NDArray
 
 from paceline.clock import Clock, to_seconds
 from paceline.errors import ExecutionError, InvalidRequest
-from paceline.llm.assemble import assemble, wants_prompt_logits
-from paceline.llm.messages import EngineStats, ModelInfo
+from paceline.llm.assemble import assemble
+from paceline.llm.messages import EngineStats, ModelInfo, SpeculationReport
 from paceline.llm.output import OutputFactory, SequenceOutput
-from paceline.llm.plan import Chunk, Outcome, StepPlan
+from paceline.llm.plan import Outcome, StepPlan
+from paceline.llm.profile import KeptProfile
 from paceline.llm.request import Delta, Request
 from paceline.llm.runner import Runner
-from paceline.llm.sampler import Choice, FailedRow, Row, choose_rows
 from paceline.llm.scheduler import Scheduler
 from paceline.llm.sequence import Sequence
+from paceline.llm.speculator import Speculator
 from paceline.llm.structured import Matcher
+from paceline.llm.verify import draw, moves
 from paceline.scheduling import Wait
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -42,13 +40,22 @@ class EngineCore:
     """Scheduler, runner and outputs of one model. Not thread-safe: whoever steps also submits."""
 
     def __init__(
-        self, info: ModelInfo, runner: Runner, scheduler: Scheduler, outputs: OutputFactory, clock: Clock
+        self,
+        info: ModelInfo,
+        runner: Runner,
+        scheduler: Scheduler,
+        outputs: OutputFactory,
+        speculator: Speculator,
+        clock: Clock,
+        profile: KeptProfile | None = None,
     ) -> None:
         self.info = info
         self._runner = runner
+        self._speculator = speculator
         self._scheduler = scheduler
         self._factory = outputs
         self._clock = clock
+        self._profile = profile
         self._outputs: dict[Sequence, SequenceOutput] = {}
         self._totals = _Totals()
 
@@ -59,6 +66,16 @@ class EngineCore:
     def warm_up(self) -> None:
         """Loads what a first structured request would wait for; safe in any thread."""
         self._factory.warm_up()
+
+    def measure(self, budget_s: float) -> None:
+        """Measures for about ``budget_s`` seconds what steps take; only while idle."""
+        if self._profile is not None:
+            self._profile.measure(budget_s)
+
+    def measure_next(self) -> bool:
+        """Measures a little of what steps take; False when all is known. Only while idle."""
+        assert self.idle, "whoever waits for tokens goes first"
+        return self._profile is not None and self._profile.measure_next()
 
     def warm(self, request: Request) -> Matcher | None:
         """Compiles what ``submit`` will need, in up to seconds; the only method that any thread may call.
@@ -84,23 +101,27 @@ class EngineCore:
     def step(self) -> list[Delta]:
         """Advances every scheduled sequence; what is new since the last call."""
         now = self._clock.now()
-        deltas = [self._outputs.pop(sequence).end("deadline") for sequence in self._scheduler.expire(now)]
+        deltas = [self._forget(sequence).end("deadline") for sequence in self._scheduler.expire(now)]
         plan = self._scheduler.schedule(now)
         if isinstance(plan, Wait):
             return deltas
+        plan = self._speculator.draft(plan, now)
         try:
             logits = self._runner.forward(assemble(plan))
         except (ExecutionError, MemoryError, RuntimeError) as error:
             return deltas + self._fail(plan, error)
         outcomes, new = self._emit(plan, logits)
+        self._tidy(plan, outcomes)
         now = self._clock.now()
         self._scheduler.commit(plan, outcomes, now)
-        self._count(plan, now)
+        self._speculator.learn(plan, outcomes, now)
+        self._count(plan, outcomes, now)
         return deltas + new
 
     def close(self) -> None:
-        """Gives the runner's memory back."""
+        """Gives the memory of the runner and the proposers back."""
         self._runner.close()
+        self._speculator.close()
 
     def stats(self) -> EngineStats:
         scheduler, pool, totals = self._scheduler, self._scheduler.pool, self._totals
@@ -120,44 +141,39 @@ class EngineCore:
             step_time_s=to_seconds(totals.step_time),
             num_failed_rows=totals.failed_rows,
             num_leaked_blocks=0 if scheduler.running else pool.num_used,
+            speculation=self._speculator.stats(),
         )
+
+    def speculation_report(self) -> SpeculationReport | None:
+        """Counters and last decisions of speculation; None if it is off."""
+        return self._speculator.report()
 
     # ── what a step brought ──────────────────────────────────────────────────────────────────
 
     def _emit(self, plan: StepPlan, logits: NDArray[np.float32]) -> tuple[list[Outcome], list[Delta]]:
         """Draws the tokens of every sampling chunk and turns them into text."""
-        drawn = self._draw(plan, logits)
-        outcomes: list[Outcome] = []
-        deltas: list[Delta] = []
-        for chunk in plan.chunks:
+        outcomes, deltas, last_rows = draw(plan, logits, self._outputs)
+        rows = iter(last_rows)
+        for chunk, outcome in zip(plan.chunks, outcomes, strict=True):
             if not chunk.samples:
-                outcomes.append(Outcome())
                 continue
-            outcome, delta = _accept(self._outputs[chunk.sequence], next(drawn), chunk.sequence)
-            outcomes.append(outcome)
-            deltas.append(delta)
-            chunk.sequence.num_emitted += len(outcome.tokens)
+            sequence, row = chunk.sequence, next(rows)
             if outcome.finish_reason is not None:
-                del self._outputs[chunk.sequence]
-            self._totals.failed_rows += outcome.finish_reason == "error"
+                self._forget(sequence)
+                self._totals.failed_rows += outcome.finish_reason == "error"
+                continue
+            if sequence.num_emitted == 0:
+                self._speculator.begin(sequence, self._outputs[sequence])
+            if self._speculator.wants_hidden:
+                self._speculator.note_hidden(sequence, self._runner.hidden[row])
+            sequence.num_emitted += len(outcome.tokens)
         return outcomes, deltas
 
-    def _draw(self, plan: StepPlan, logits: NDArray[np.float32]) -> Iterator[Choice | FailedRow]:
-        rows: list[Row] = []
-        indices: list[int] = []
-        first = 0
-        for chunk in plan.chunks:
-            output = self._outputs[chunk.sequence]
-            num_logits = _num_logits(chunk)
-            if wants_prompt_logits(chunk):
-                output.note_prompt(chunk.start, logits[first : first + num_logits])
-            first += num_logits
-            if chunk.samples:
-                rows.append(output.row())
-                indices.append(first - 1)
-        if not rows:
-            return iter(())
-        return iter(_choose(logits if len(indices) == first else logits[indices], rows))
+    def _tidy(self, plan: StepPlan, outcomes: list[Outcome]) -> None:
+        """Puts the keys and values of accepted branches side by side."""
+        slots = moves(plan, outcomes)
+        if slots is not None:
+            self._runner.move(*slots)
 
     def _fail(self, plan: StepPlan, error: Exception) -> list[Delta]:
         """Ends the sequences of a step that the device could not run; the others go on."""
@@ -165,43 +181,23 @@ class EngineCore:
         deltas = []
         for chunk in plan.chunks:
             self._scheduler.finish(chunk.sequence)
-            deltas.append(self._outputs.pop(chunk.sequence).end("error", text))
+            deltas.append(self._forget(chunk.sequence).end("error", text))
         return deltas
 
     def _drop(self, sequence: Sequence) -> None:
         self._scheduler.finish(sequence)
-        del self._outputs[sequence]
+        self._forget(sequence)
 
-    def _count(self, plan: StepPlan, now: int) -> None:
+    def _forget(self, sequence: Sequence) -> SequenceOutput:
+        self._speculator.finish(sequence)
+        return self._outputs.pop(sequence)
+
+    def _count(self, plan: StepPlan, outcomes: list[Outcome], now: int) -> None:
         totals = self._totals
         totals.steps += 1
         totals.step_time += now - plan.started
-        for chunk in plan.chunks:
+        for chunk, outcome in zip(plan.chunks, outcomes, strict=True):
             totals.rows += chunk.num_rows
-            totals.generation_tokens += chunk.samples
-            if chunk.samples and chunk.sequence.num_output == 1:
+            totals.generation_tokens += len(outcome.tokens)
+            if outcome.tokens and chunk.sequence.num_output == len(outcome.tokens):
                 totals.prompt_tokens += chunk.sequence.num_prompt
-
-
-def _choose(logits: NDArray[np.float32], rows: list[Row]) -> list[Choice | FailedRow]:
-    """A token for every row; a row that raises fails alone."""
-    try:
-        return choose_rows(logits, rows)
-    except Exception:
-        if len(rows) == 1:
-            _log.exception("a token could not be drawn")
-            return [FailedRow("raised")]
-        return [_choose(logits[index : index + 1], [row])[0] for index, row in enumerate(rows)]
-
-
-def _accept(output: SequenceOutput, choice: Choice | FailedRow, sequence: Sequence) -> tuple[Outcome, Delta]:
-    """What a token brings; a sample whose text or grammar raises fails alone."""
-    try:
-        return output.accept(choice, sequence)
-    except Exception:
-        _log.exception("the text of a sample could not be made")
-        return Outcome((), "error"), output.fail("raised")
-
-
-def _num_logits(chunk: Chunk) -> int:
-    return chunk.num_rows if wants_prompt_logits(chunk) else int(chunk.samples)

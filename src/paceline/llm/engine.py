@@ -22,6 +22,7 @@ from paceline.llm.request import Delta, FinishReason, Request, SamplingParams, T
 Prompt = str | Seq[int]
 
 _UNBOUNDED = 2**62
+_PROFILE_S = 0.2  # spent on step times, once per machine and model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,7 @@ class Engine:
         self.defaults = loaded.defaults
         self._template = loaded.template
         self._core = loaded.core
+        self._core.measure(_PROFILE_S)
         self._lock = threading.Lock()  # whoever waits for tokens steps for all
         self._inboxes: dict[str, deque[Delta]] = {}
         self._abandoned: deque[str] = deque()

@@ -15,6 +15,8 @@ class StepLoad:
     num_rows: int
     num_context: int
     num_seqs: int
+    num_prefill: int = 0  # of the rows, those without logits
+    num_draws: int = 0  # sequences whose token is drawn at random: more work than the largest logit
 
     @property
     def features(self) -> tuple[float, float, float]:
@@ -23,5 +25,9 @@ class StepLoad:
 
     def __add__(self, other: StepLoad) -> StepLoad:
         return StepLoad(
-            self.num_rows + other.num_rows, self.num_context + other.num_context, self.num_seqs + other.num_seqs
+            self.num_rows + other.num_rows,
+            self.num_context + other.num_context,
+            self.num_seqs + other.num_seqs,
+            self.num_prefill + other.num_prefill,
+            self.num_draws + other.num_draws,
         )

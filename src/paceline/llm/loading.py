@@ -6,14 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from paceline.clock import WallClock
-from paceline.decision.linear import Linear
+from paceline.clock import Clock, WallClock
 from paceline.errors import ConfigError
 from paceline.llm.blocks import BlockPool
 from paceline.llm.chat import ChatTemplate
 from paceline.llm.chunking import ChunkPolicy
 from paceline.llm.config import EngineConfig
 from paceline.llm.core import EngineCore
+from paceline.llm.cost_file import load_profile, profile_path
+from paceline.llm.draft.proposer import Setup, open_proposers
 from paceline.llm.memory import pool_blocks
 from paceline.llm.messages import ModelInfo
 from paceline.llm.model.checkpoint import open_weights
@@ -22,9 +23,13 @@ from paceline.llm.model.families import read_config
 from paceline.llm.model.generation import GenerationDefaults, read_generation
 from paceline.llm.model.hub import resolve
 from paceline.llm.output import OutputFactory
+from paceline.llm.profile import KeptProfile, Profiler
 from paceline.llm.request import SamplingParams
-from paceline.llm.runner import kv_itemsize, open_runner
+from paceline.llm.runner import Runner, kv_itemsize, open_runner
 from paceline.llm.scheduler import Limits, Scheduler
+from paceline.llm.speculation import PolicySetup, make_policy
+from paceline.llm.speculator import Speculator
+from paceline.llm.step_cost import make_step_cost
 from paceline.llm.structured import GrammarCompiler
 from paceline.llm.tokenizer import Tokenizer
 
@@ -73,7 +78,12 @@ def load_core(
         tokenizer, GrammarCompiler(tokenizer, model.vocab_size, defaults.eos_token_ids), model.vocab_size,
         defaults.eos_token_ids,
     )  # fmt: skip
-    return EngineCore(info, runner, make_scheduler(config, model, num_blocks), outputs, WallClock())
+    clock = WallClock()
+    scheduler = make_scheduler(config, model, num_blocks)
+    speculator = make_speculator(config, model, folder, scheduler, clock)
+    runner.wants_hidden = speculator.wants_hidden
+    profile = None if config.speculation == "off" else open_profile(config, name, runner, scheduler)
+    return EngineCore(info, runner, scheduler, outputs, speculator, clock, profile)
 
 
 def shape(config: EngineConfig, folder: Path) -> ModelConfig:
@@ -95,9 +105,35 @@ def make_scheduler(config: EngineConfig, model: ModelConfig, num_blocks: int) ->
         max_queued_requests=config.max_queued_requests,
         max_queued_tokens=config.max_queued_tokens,
     )
-    scales = [float(config.max_batched_tokens), float(num_blocks * 16), float(config.max_num_seqs)]
-    chunking = ChunkPolicy(Linear(scales), max_step_s=config.max_step_s)
-    return Scheduler(BlockPool(num_blocks, prefix_caching=config.prefix_caching), limits, chunking)
+    cost = make_step_cost(config, model)
+    chunking = ChunkPolicy(cost, max_step_s=config.max_step_s)
+    return Scheduler(BlockPool(num_blocks, prefix_caching=config.prefix_caching), limits, chunking, cost)
+
+
+def open_profile(config: EngineConfig, name: str, runner: Runner, scheduler: Scheduler) -> KeptProfile:
+    """What is known of this model's step times on this machine, and the means to know more."""
+    path = profile_path(config, runner.config, name)
+    profiler = Profiler(
+        runner,
+        scheduler.pool,
+        scheduler.cost,
+        max_rows=config.max_batched_tokens,
+        max_num_seqs=config.max_num_seqs,
+        max_step_s=config.max_step_s,
+        known=load_profile(path),
+    )
+    return KeptProfile(profiler, path)
+
+
+def make_speculator(
+    config: EngineConfig, model: ModelConfig, folder: Path, scheduler: Scheduler, clock: Clock
+) -> Speculator:
+    """The policy of a configuration with every proposer that has something to offer for this model."""
+    proposers = {} if config.speculation == "off" else open_proposers(Setup(config, model, folder))
+    policy = make_policy(config.speculation, PolicySetup(tuple(proposers), scheduler.cost, config.max_draft))
+    return Speculator(
+        config.speculation, policy, proposers, scheduler, clock, vocab_size=model.vocab_size, max_draft=config.max_draft
+    )
 
 
 def default_params(defaults: GenerationDefaults) -> SamplingParams:

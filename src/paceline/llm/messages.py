@@ -23,6 +23,46 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     kv_bytes: int
 
 
+class SpeculationStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What drafts were verified since the engine started, and what came of them."""
+
+    policy: str
+    num_steps: int = 0  # with at least one sequence that decodes
+    num_plain_steps: int = 0  # of them, without a draft
+    num_drafts: int = 0  # trees verified
+    num_draft_tokens: int = 0  # their nodes
+    num_accepted_tokens: int = 0
+    accepted_by_depth: tuple[int, ...] = ()  # first draft token, second, …
+    nodes_per_draft: tuple[int, ...] = ()  # trees with 1, 2, … nodes
+    num_caught_up_tokens: int = 0  # computed by proposers only to keep up with the text
+    draft_time_s: float = 0.0  # in all proposers
+    num_failures: dict[str, int] = {}  # by proposer: exceptions and malformed drafts
+    predicted_time_s: float = 0.0  # of steps whose time was predicted
+    actual_time_s: float = 0.0  # of the same steps
+    prediction_error: float = 0.0  # moving mean of |predicted - actual| / actual
+    survival: dict[str, tuple[float, ...]] = {}  # by proposer: share of first, second, … tokens accepted
+    numbers: dict[str, float] = {}  # the policy's own, by name
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision of the speculation policy, for people."""
+
+    at_s: float  # on the engine's clock
+    option: str
+    reason: str
+    predicted_s: float
+    actual_s: float
+    num_sequences: int
+    num_nodes: int
+
+
+class SpeculationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The counters and the last decisions, oldest first."""
+
+    stats: SpeculationStats
+    decisions: tuple[Decision, ...] = ()
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the engine started, and gauges of now."""
 
@@ -42,6 +82,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     num_failed_rows: int = 0  # logits that were not numbers
     num_leaked_blocks: int = 0  # used while nothing runs; must be 0
     resident_bytes: int = 0
+    speculation: SpeculationStats | None = None  # None: switched off
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
@@ -53,6 +94,10 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
 
 
 class AskStats(msgspec.Struct, frozen=True, tag="ask_stats"):
+    pass
+
+
+class AskSpeculation(msgspec.Struct, frozen=True, tag="ask_speculation"):
     pass
 
 
@@ -80,5 +125,9 @@ class Stats(msgspec.Struct, frozen=True, tag="stats"):
     stats: EngineStats
 
 
-ToEngine = Submit | Abort | AskStats
-FromEngine = Loaded | Deltas | Refused | Stats
+class Speculation(msgspec.Struct, frozen=True, tag="speculation"):
+    report: SpeculationReport | None  # None: switched off
+
+
+ToEngine = Submit | Abort | AskStats | AskSpeculation
+FromEngine = Loaded | Deltas | Refused | Stats | Speculation

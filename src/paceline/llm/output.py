@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import Literal, final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,8 @@ from paceline.llm.sampler import Choice, FailedRow, Row, SequenceSampler
 from paceline.llm.sequence import Sequence
 from paceline.llm.structured import GrammarCompiler, Matcher
 from paceline.llm.tokenizer import Tokenizer
+
+Failure = Literal["not_a_number", "nothing_allowed", "raised"]
 
 _CONTEXT_TOKENS = 16  # of the prompt; some tokenizers spell a token by those before it
 _FAILURES = {
@@ -47,6 +50,12 @@ class SequenceOutput:
         self._eos_ids = frozenset() if request.params.ignore_eos else eos_ids
         self._stop_ids = frozenset(request.params.stop_token_ids)
         self._prompt: list[TokenLogprob | None] = [None]
+        self._tokens: list[int] = []  # from here on: what this step brought
+        self._logprobs: list[TokenLogprob] = []
+        self._new_text = ""
+        self._reason: FinishReason | None = None
+        self._stop_reason: str | int | None = None
+        self._failure: Failure | None = None
 
     def row(self) -> Row:
         """What the sampler needs to know to draw this sequence's next token."""
@@ -61,30 +70,59 @@ class SequenceOutput:
             if position < len(prompt):
                 self._prompt.append(token_logprob(row, prompt[position], count))
 
-    def accept(self, choice: Choice | FailedRow, sequence: Sequence) -> tuple[Outcome, Delta]:
-        """Takes the token of a step in; what the scheduler and the client must know of it."""
+    def take(self, choice: Choice | FailedRow) -> bool:
+        """Takes the next token in; True while the sample goes on."""
         if isinstance(choice, FailedRow):
-            if self._matcher is not None and self._matcher.failed:
-                self._forget_grammar()
-            return Outcome((), "error"), self.fail(choice.reason)
-        token = choice.token_id
-        reason, stop_reason, text = self._advance(token)
-        first = self._sampler.num_output == 1
+            self._failure = choice.reason
+            return False
+        self._tokens.append(choice.token_id)
+        if choice.logprob is not None:
+            self._logprobs.append(choice.logprob)
+        self._reason, self._stop_reason, text = self._advance(choice.token_id)
+        self._new_text += text
+        return self._reason is None
+
+    def flush(self, sequence: Sequence, accepted: Seq[int] = ()) -> tuple[Outcome, Delta]:
+        """What ``take`` has gathered since the last call: for the scheduler and for the client."""
+        if self._failure is not None:
+            return self._flush_failure(self._failure)
+        tokens, reason = tuple(self._tokens), self._reason
+        first = self._sampler.num_output == len(tokens)
         delta = Delta(
             request_id=self._request.request_id,
             index=self._index,
-            text=text,
-            token_ids=(token,),
-            logprobs=() if choice.logprob is None else (choice.logprob,),
+            text=self._new_text,
+            token_ids=tokens,
+            logprobs=tuple(self._logprobs),
             prompt_logprobs=self._prompt_logprobs() if first else (),
             finish_reason=reason,
-            stop_reason=stop_reason,
+            stop_reason=self._stop_reason,
             num_cached_tokens=sequence.num_cached if first else 0,
             queued_s=sequence.queued_s if first else 0.0,
+            num_drafted=sequence.num_drafted if reason else 0,
+            num_accepted=sequence.num_accepted if reason else 0,
         )
-        return Outcome((token,), reason), delta
+        self._tokens.clear()
+        self._logprobs.clear()
+        self._new_text = ""
+        return Outcome(tokens, reason, tuple(accepted)), delta
 
-    def fail(self, cause: Literal["not_a_number", "nothing_allowed", "raised"]) -> Delta:
+    def _flush_failure(self, cause: Failure) -> tuple[Outcome, Delta]:
+        if self._matcher is not None and self._matcher.failed:
+            self._forget_grammar()
+        failure = self.fail(cause)
+        delta = msgspec.structs.replace(
+            failure, text=self._new_text, token_ids=tuple(self._tokens), logprobs=tuple(self._logprobs)
+        )
+        return Outcome((), "error"), delta
+
+    def guess(self, logits: NDArray[np.float32], drafts_above: Seq[int]) -> int | None:  # [V]
+        """The token that other logits would give after the output and ``drafts_above``; None if none is allowed."""
+        mask = None if self._matcher is None else self._matcher.mask(drafts_above)
+        choice = self._sampler.choose(logits, drafts_above, mask)
+        return choice.token_id if isinstance(choice, Choice) else None
+
+    def fail(self, cause: Failure) -> Delta:
         """Ends the sample because no token, or no text, could be made for it."""
         return Delta(
             request_id=self._request.request_id, index=self._index, finish_reason="error", error=_FAILURES[cause]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
-from typing import final
+from typing import Any, TypeVar, final
 
 import msgspec
 
@@ -18,6 +18,7 @@ from paceline.errors import EngineDied, InvalidRequest, NotReady, PacelineError,
 from paceline.llm.config import EngineConfig
 from paceline.llm.messages import (
     Abort,
+    AskSpeculation,
     AskStats,
     Deltas,
     EngineStats,
@@ -25,11 +26,15 @@ from paceline.llm.messages import (
     Loaded,
     ModelInfo,
     Refused,
+    Speculation,
+    SpeculationReport,
     Stats,
     Submit,
 )
 from paceline.llm.request import Delta, Request
 from paceline.process.supervisor import State, Supervisor, SupervisorConfig, to_stderr
+
+T = TypeVar("T")
 
 
 @final
@@ -86,7 +91,8 @@ class EngineProcess:
     ) -> None:
         self._info: ModelInfo | None = None
         self._streams: dict[str, DeltaStream] = {}
-        self._asked: list[asyncio.Future[EngineStats]] = []
+        self._stats: list[asyncio.Future[EngineStats]] = []  # asked for; answers come in the same order
+        self._reports: list[asyncio.Future[SpeculationReport | None]] = []
         command = [sys.executable, "-m", "paceline.llm.worker", msgspec.json.encode(config).decode()]
         self._supervisor: Supervisor[FromEngine] = Supervisor(
             command, FromEngine, self._on_message, self._on_down, config=supervision, on_output=on_output
@@ -142,9 +148,16 @@ class EngineProcess:
 
     async def stats(self) -> EngineStats:
         """Counters and gauges of the engine; NotReady when there is none."""
-        future: asyncio.Future[EngineStats] = asyncio.get_running_loop().create_future()
-        self._supervisor.send(AskStats())
-        self._asked.append(future)
+        return await self._ask(AskStats(), self._stats)
+
+    async def speculation(self) -> SpeculationReport | None:
+        """What is drafted and why, None if that is switched off; NotReady when there is no engine."""
+        return await self._ask(AskSpeculation(), self._reports)
+
+    async def _ask(self, question: AskStats | AskSpeculation, asked: list[asyncio.Future[T]]) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._supervisor.send(question)
+        asked.append(future)
         return await future
 
     async def stop(self, drain_s: float = 0.0) -> None:
@@ -162,8 +175,9 @@ class EngineProcess:
                 if stream := self._streams.get(request_id):
                     stream.put(_refusal(message))
             case Stats(stats):
-                if self._asked and not (asked := self._asked.pop(0)).done():
-                    asked.set_result(stats)
+                _answer(self._stats, stats)
+            case Speculation(report):
+                _answer(self._reports, report)
             case Loaded(info):
                 self._info = info
 
@@ -174,10 +188,18 @@ class EngineProcess:
         for stream in list(self._streams.values()):
             stream.put(EngineDied(str(error)))
         self._streams.clear()
-        asked, self._asked = self._asked, []
+        asked: list[asyncio.Future[Any]] = [*self._stats, *self._reports]
         for future in asked:
             if not future.done():
                 future.set_exception(NotReady(str(error)))
+        self._stats.clear()
+        self._reports.clear()
+
+
+def _answer(asked: list[asyncio.Future[T]], value: T) -> None:
+    """Hands ``value`` to whoever asked first, unless nobody waits any more."""
+    if asked and not (future := asked.pop(0)).done():
+        future.set_result(value)
 
 
 def _refusal(message: Refused) -> PacelineError:

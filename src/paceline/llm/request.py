@@ -68,6 +68,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     logprobs: int | None = None  # None: none; k: the chosen token's and the k best
     prompt_logprobs: int | None = None
     grammar: Grammar | None = None
+    speculation: bool = True  # False: never draft for this request; the answer is the same
 
     def __post_init__(self) -> None:
         for name, low, high in _INT_RANGES:
@@ -178,3 +179,5 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     num_cached_tokens: int = 0
     queued_s: float = 0.0  # from submission to the first step; with the first delta of a sample
     error: str | None = None
+    num_drafted: int = 0  # draft tokens verified for this sample; with its last delta
+    num_accepted: int = 0  # of them, accepted

@@ -24,6 +24,10 @@ class Runner(Protocol):
     num_blocks: int
     weights_bytes: int
     kv_bytes: int
+    wants_hidden: bool
+    """Whether ``hidden`` is filled; False at first, may be set between two calls."""
+    hidden: NDArray[np.float32]
+    """[L, H] what the output head read for each logit row of the last call, a new array each time; else empty [0, H]."""
 
     def forward(self, batch: RowBatch) -> NDArray[np.float32]:
         """Stores the rows' keys and values; returns logits of ``batch.logit_rows`` [L, V], valid until the next call."""

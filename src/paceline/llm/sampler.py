@@ -180,11 +180,21 @@ def choose_rows(logits: NDArray[np.float32], rows: Sequence[Row]) -> list[Choice
     best = logits.argmax(axis=1)
     peaks = logits[np.arange(len(rows)), best].tolist()
     return [
-        Choice(token)
-        if row.mask is None and row.sampler.plain and math.isfinite(peak)
-        else row.sampler._choose(logits[index], peak, row.drafts_above, row.mask)
+        _chosen(row, logits[index], token, peak)
         for index, (row, token, peak) in enumerate(zip(rows, best.tolist(), peaks, strict=True))
     ]
+
+
+def choose_row(logits: NDArray[np.float32], row: Row) -> Choice | FailedRow:  # [V]
+    """``choose_rows`` for one row, without what a batch costs."""
+    best = int(logits.argmax())
+    return _chosen(row, logits, best, float(logits[best]))
+
+
+def _chosen(row: Row, logits: NDArray[np.float32], best: int, peak: float) -> Choice | FailedRow:  # [V]
+    if row.mask is None and row.sampler.plain and math.isfinite(peak):
+        return Choice(best)
+    return row.sampler._choose(logits, peak, row.drafts_above, row.mask)
 
 
 def draw(

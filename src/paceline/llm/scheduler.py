@@ -9,19 +9,22 @@ never preempted, so the queue always moves.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 from paceline.clock import to_seconds
 from paceline.errors import InvalidRequest, QueueFull
 from paceline.llm.blocks import BlockPool, num_blocks_for
 from paceline.llm.chunking import ChunkPolicy
+from paceline.llm.draft.tree import DraftTree
 from paceline.llm.load import StepLoad
 from paceline.llm.plan import Chunk, Outcome, StepPlan
 from paceline.llm.request import Request
 from paceline.llm.rows import BLOCK_SIZE
 from paceline.llm.sequence import Sequence, State
+from paceline.llm.step_cost import StepCost
 from paceline.scheduling import Wait
 
 _MAX_HEADROOM_DOUBLINGS = 6
@@ -42,9 +45,10 @@ class Limits:
 class Scheduler:
     """Admission, batching and preemption over one block pool."""
 
-    def __init__(self, pool: BlockPool, limits: Limits, chunking: ChunkPolicy) -> None:
+    def __init__(self, pool: BlockPool, limits: Limits, chunking: ChunkPolicy, cost: StepCost) -> None:
         self.pool = pool
         self.limits = limits
+        self.cost = cost
         self.waiting: list[Sequence] = []  # by arrival
         self.running: list[Sequence] = []  # by arrival
         self.num_preemptions = 0
@@ -100,7 +104,7 @@ class Scheduler:
         raise QueueFull(
             f"{len(self.waiting)} requests with {self.num_queued_tokens} prompt tokens are waiting already; "
             f"the limits are {self.limits.max_queued_requests} and {self.limits.max_queued_tokens}",
-            retry_after_s=max(1.0, self._chunking.predict_s(StepLoad(self.num_queued_tokens, 0, len(self.waiting)))),
+            retry_after_s=max(1.0, self.cost.predict_s(StepLoad(self.num_queued_tokens, 0, len(self.waiting)))),
         )
 
     def _enqueue(self, sequence: Sequence) -> None:
@@ -147,16 +151,19 @@ class Scheduler:
 
     def schedule(self, now: int) -> StepPlan | Wait:
         """The next step, or ``Wait`` when nothing is queued."""
+        num_preemptions = self.num_preemptions
         decodes = [sequence for sequence in self.running if sequence.decoding]
         budget = 0
         if self.waiting or len(decodes) < len(self.running):
             load = StepLoad(len(decodes), sum(sequence.num_computed for sequence in decodes), len(decodes))
             budget = self._chunking.prefill_rows(load, self.limits.max_batched_tokens - len(decodes))
         chunks = self._advance_running(budget)
-        budget -= sum(chunk.num_rows for chunk in chunks if not chunk.sequence.decoding)
+        prefills = [chunk.num_rows for chunk in chunks if not chunk.sequence.decoding]
+        num_decodes = len(chunks) - len(prefills)
+        budget -= sum(prefills)
         chunks += self._admit(budget, now)
         if chunks:
-            return StepPlan(tuple(chunks), now)
+            return StepPlan(tuple(chunks), now, num_decodes, disturbed=self.num_preemptions != num_preemptions)
         assert not self.waiting, "an idle pool takes whatever `submit` let in"
         return Wait(None)
 
@@ -252,6 +259,34 @@ class Scheduler:
         end = sequence.num_computed + num_rows
         return Chunk(sequence, sequence.num_computed, num_rows, samples=end == len(sequence.tokens))
 
+    # ── speculate ────────────────────────────────────────────────────────────────────────────
+
+    def draft_limit(self, sequence: Sequence) -> int:
+        """Draft tokens that may still be of use: the step yields one token more."""
+        return sequence.max_tokens - sequence.num_output - 1
+
+    def extend(self, plan: StepPlan, trees: Mapping[Sequence, DraftTree], drafting: int = 0) -> StepPlan:
+        """The plan with drafts to verify, as far as there are free blocks: nobody is preempted for a guess.
+
+        ``drafting``: microseconds that making them took.
+        """
+        chunks = tuple([self._with_draft(chunk, trees) for chunk in plan.chunks]) if trees else plan.chunks
+        return replace(plan, chunks=chunks, drafting=drafting)
+
+    def _with_draft(self, chunk: Chunk, trees: Mapping[Sequence, DraftTree]) -> Chunk:
+        sequence = chunk.sequence
+        tree = trees.get(sequence)
+        if tree is None:
+            return chunk
+        assert chunk.samples
+        assert chunk.num_rows == 1
+        missing = num_blocks_for(chunk.start + 1 + len(tree)) - len(sequence.blocks)
+        sequence.blocks.extend(self.pool.allocate() for _ in range(min(missing, self.pool.num_available)))
+        room = len(sequence.blocks) * BLOCK_SIZE - chunk.start - 1
+        if room < len(tree):
+            tree = tree.keep(range(room))
+        return Chunk(sequence, chunk.start, 1 + len(tree), True, tree)
+
     # ── commit ───────────────────────────────────────────────────────────────────────────────
 
     def commit(self, plan: StepPlan, result: Seq[Outcome], now: int) -> None:
@@ -260,12 +295,13 @@ class Scheduler:
             sequence = chunk.sequence
             if sequence.state is not State.RUNNING:
                 continue
-            sequence.num_computed += chunk.num_rows
-            self._publish(sequence)
+            sequence.num_computed += chunk.num_rows - len(chunk.tree) + len(outcome.accepted)
             sequence.tokens.extend(outcome.tokens)
+            self._publish(sequence)
             if outcome.finish_reason is not None:
                 self.finish(sequence)
-        self._chunking.observe(plan.load, to_seconds(now - plan.started))
+        if not plan.disturbed:
+            self.cost.observe(plan.load, to_seconds(now - plan.started - plan.drafting))
 
     def _publish(self, sequence: Sequence) -> None:
         num_full = sequence.num_computed // BLOCK_SIZE

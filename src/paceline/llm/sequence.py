@@ -40,6 +40,8 @@ class Sequence:
     num_cached: int = 0  # prompt tokens found in the prefix cache at first admission
     num_preemptions: int = 0
     num_emitted: int = 0  # output tokens already handed to the client
+    num_drafted: int = 0  # draft tokens verified
+    num_accepted: int = 0  # of them, in the text
     state: State = State.WAITING
 
     def __post_init__(self) -> None:

@@ -53,6 +53,8 @@ class TorchRunner:
     ) -> None:
         self.config = config
         self.num_blocks = num_blocks
+        self.wants_hidden = False
+        self.hidden = self._no_hidden = np.empty((0, config.hidden_size), np.float32)
         self._device = choose_device(device)
         self._max_rows = max_rows
         if threads is not None:
@@ -78,12 +80,12 @@ class TorchRunner:
         """Store the rows' keys and values; logits of ``batch.logit_rows`` [L, V]."""
         assert batch.num_rows <= self._max_rows, f"{batch.num_rows} rows, prepared for {self._max_rows}"
         if self._graphs is not None and self._graphs.serves(batch):
-            return _to_numpy(self._graphs.run(batch))
+            return self._hand_out(*self._graphs.run(batch))
         state = self._decoder.hidden(
             self._tensor(batch.token_ids), self._tensor(batch.positions), self._attention.begin(batch)
         )
-        wanted = state.index_select(0, self._tensor(batch.logit_rows))
-        return _to_numpy(self._decoder.logits(wanted))
+        hidden = self._decoder.finish(state.index_select(0, self._tensor(batch.logit_rows)))
+        return self._hand_out(hidden, self._decoder.logits(hidden))
 
     @torch.inference_mode()
     def move(self, sources: NDArray[np.int32], targets: NDArray[np.int32]) -> None:
@@ -93,6 +95,10 @@ class TorchRunner:
     def close(self) -> None:
         """Give weights and pool back."""
         del self._decoder, self._attention, self._graphs, self._pool
+
+    def _hand_out(self, hidden: torch.Tensor, logits: torch.Tensor) -> NDArray[np.float32]:
+        self.hidden = _to_numpy(hidden.float()) if self.wants_hidden else self._no_hidden
+        return _to_numpy(logits)
 
     def _use_kernels(self, max_length: int) -> None:
         from paceline.llm.cuda.attention import TritonAttention
@@ -106,8 +112,8 @@ class TorchRunner:
         return torch.from_numpy(np.asarray(array, np.int64)).to(self._device)
 
 
-def _to_numpy(logits: torch.Tensor) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = logits.cpu().numpy()
+def _to_numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = tensor.cpu().numpy()
     return values
 
 

@@ -10,7 +10,17 @@ import msgspec
 from paceline.llm.config import EngineConfig
 from paceline.llm.core import EngineCore
 from paceline.llm.intake import Intake
-from paceline.llm.messages import Abort, AskStats, Deltas, Loaded, Stats, Submit, ToEngine
+from paceline.llm.messages import (
+    Abort,
+    AskSpeculation,
+    AskStats,
+    Deltas,
+    Loaded,
+    Speculation,
+    Stats,
+    Submit,
+    ToEngine,
+)
 from paceline.llm.request import Delta
 from paceline.process.child import Child
 
@@ -30,8 +40,10 @@ def main() -> None:
 def serve(child: Child[ToEngine], core: EngineCore) -> None:
     """Decides, acts and learns, step after step, with what the parent sends in between."""
     intake = Intake(core)
+    measuring = True
     while not (child.draining and core.idle and intake.idle):
-        for message in child.receive(timeout_s=intake.patience_s if core.idle else 0.0):
+        measuring = measuring and (not core.idle or core.measure_next())  # in idle moments, and then never again
+        for message in child.receive(timeout_s=0.0 if measuring or not core.idle else intake.patience_s):
             match message:
                 case Submit(request):
                     if refused := intake.put(request):
@@ -40,6 +52,8 @@ def serve(child: Child[ToEngine], core: EngineCore) -> None:
                     intake.abort(request_id)
                 case AskStats():
                     child.send(Stats(core.stats()))
+                case AskSpeculation():
+                    child.send(Speculation(core.speculation_report()))
         for answer in intake.settle():
             child.send(answer)
         for answer in frames(core.step()):

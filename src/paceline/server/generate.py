@@ -28,13 +28,21 @@ class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int = 0
 
 
+class CompletionTokensDetails(msgspec.Struct):
+    """Draft tokens that were verified: those that became part of the answer, and those that did not."""
+
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
 class Usage(msgspec.Struct):
-    """Token counts of one answer."""
+    """Token counts of one answer. Rejected drafts are no completion tokens."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
     prompt_tokens_details: PromptTokensDetails = msgspec.field(default_factory=PromptTokensDetails)
+    completion_tokens_details: CompletionTokensDetails = msgspec.field(default_factory=CompletionTokensDetails)
 
 
 @dataclass(slots=True)
@@ -159,12 +167,14 @@ class Tally:
         self._requests = call.requests
         self._watches = [Stopwatch(service.metrics, len(r.prompt), began) for r in call.requests]
         self._cached = [0] * len(call.requests)
-        self._num_tokens = 0
+        self._num_tokens = self._num_drafted = self._num_accepted = 0
 
     def see(self, position: int, delta: Delta) -> None:
         """Raises what a failed delta means."""
         self._watches[position].see(delta)
         self._num_tokens += len(delta.token_ids)
+        self._num_drafted += delta.num_drafted
+        self._num_accepted += delta.num_accepted
         self._cached[position] = max(self._cached[position], delta.num_cached_tokens)
         match delta.finish_reason:
             case "deadline":
@@ -180,8 +190,9 @@ class Tally:
             watch.stop()
         num_prompt = sum(len(request.prompt) for request in self._requests)
         exchange.notes.update(prompt_tokens=num_prompt, completion_tokens=self._num_tokens)
-        details = PromptTokensDetails(sum(self._cached))
-        return Usage(num_prompt, self._num_tokens, num_prompt + self._num_tokens, details)
+        cached = PromptTokensDetails(sum(self._cached))
+        drafted = CompletionTokensDetails(self._num_accepted, self._num_drafted - self._num_accepted)
+        return Usage(num_prompt, self._num_tokens, num_prompt + self._num_tokens, cached, drafted)
 
 
 @asynccontextmanager

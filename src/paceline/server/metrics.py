@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from paceline.llm.messages import EngineStats
 from paceline.llm.request import Delta
+from paceline.server.drafts import draft_metrics
 
 PREFIX = "paceline:"
 Compat = Literal["none", "vllm"]
@@ -117,6 +118,8 @@ class _EngineNumbers(Collector):
             counter = CounterMetricFamily(PREFIX + name, text, labels=["model_name"])
             counter.add_metric([self._model], value(self.stats))
             yield counter
+        if self.stats.speculation is not None:
+            yield from draft_metrics(PREFIX, self._model, self.stats.speculation)
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from paceline.llm.messages import EngineStats, ModelInfo
+from paceline.llm.messages import EngineStats, ModelInfo, SpeculationReport
 from paceline.llm.request import Delta, Request
 from paceline.process.supervisor import State
 
@@ -43,6 +43,10 @@ class LanguageEngine(Protocol):
         ...
 
     async def stats(self) -> EngineStats: ...
+    async def speculation(self) -> SpeculationReport | None:
+        """What is drafted and why; None if speculation is switched off."""
+        ...
+
     async def stop(self, drain_s: float) -> None: ...
 
 

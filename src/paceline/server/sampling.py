@@ -11,7 +11,9 @@ from paceline.server.limits import Limits
 from paceline.server.schema import SamplingFields
 
 _FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-_PLAIN = ("presence_penalty", "frequency_penalty", "logit_bias", "min_tokens", "ignore_eos", "seed", "n")
+_PLAIN = (
+    "presence_penalty", "frequency_penalty", "logit_bias", "min_tokens", "ignore_eos", "seed", "n", "speculation",
+)  # fmt: skip
 
 
 def sampling_params(

@@ -43,6 +43,7 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     structured_outputs: StructuredOutputs | None = None
     cache_salt: str | None = None
     timeout: float | None = None  # seconds; ours
+    speculation: bool | None = None  # ours; false: no drafts for this request
 
 
 class StreamOptions(msgspec.Struct):

@@ -33,8 +33,11 @@ def test_graphs_equal_the_cpu(tmp_path: Path, family: str) -> None:
     steps = [row_batch([Appended(tokens[i][:20], 0, tables[i]) for i in range(5)])]
     for done, members in ((20, [0]), (20, [1, 2, 3]), (21, [0, 1, 2]), (20, [3, 4]), (22, [2])):
         steps.append(row_batch([Appended(tokens[i][done : done + 1], done, tables[i]) for i in members]))
+    for runner in runners:
+        runner.wants_hidden = True
     for batch in steps:
         expected, logits = (runner.forward(batch).copy() for runner in runners)
+        assert np.abs(runners[0].hidden - runners[1].hidden).max() < 1e-3
         assert np.abs(logits - expected).max() < 1e-3
         assert (logits.argmax(-1) == expected.argmax(-1)).all()
 

@@ -142,3 +142,16 @@ def test_mutations_never_crash(tmp_path: Path, data: st.DataObject) -> None:
     (tmp_path / "mutant").write_bytes(content)
     with contextlib.suppress(ModelError):  # any other exception fails the test
         load_all(tmp_path / "mutant")
+
+
+def test_indices_and_metadata(tmp_path: Path) -> None:
+    header = {"a": entry("U16", [2, 16]), "__metadata__": {"made for": "tests"}}
+    file = TensorFile(write_raw(tmp_path / "x", header, bytes([7, 1] * 32)))
+    assert file.metadata == {"made for": "tests"}
+    assert file.indices("a", (2, 16)).tolist() == [[263] * 16] * 2
+    with pytest.raises(ModelError, match="has shape"):
+        file.indices("a", (32,))
+    with pytest.raises(ModelError, match="U16 or U32 is expected"):
+        TensorFile(write_raw(tmp_path / "y", {"a": entry()})).indices("a", (4, 4))
+    with pytest.raises(ModelError, match="__metadata__"):
+        TensorFile(write_raw(tmp_path / "z", {"a": entry(), "__metadata__": {"version": 1}}))

@@ -17,9 +17,10 @@ from paceline.llm import native
 from paceline.llm.model.checkpoint import open_weights
 from paceline.llm.model.families import read_config
 from paceline.llm.model.quantize import Bits, dequantize, quantize
-from paceline.llm.model.tensorfile import Tensor
-from paceline.llm.native.runner import NativeRunner, _vector
+from paceline.llm.model.tensorfile import Tensor, wide
+from paceline.llm.native.runner import NativeRunner
 from paceline.llm.rows import RowBatch
+from paceline.llm.torch_runner import TorchRunner
 from tests.llm.batches import Appended, row_batch
 from tests.llm.folders import FAMILIES, write_folder
 from tests.llm.model.oracle import oracle_logits
@@ -104,8 +105,8 @@ def exact_logits(folder: Path, bits: Bits | None, batch: RowBatch) -> NDArray[np
 
 
 def rounded(tensor: Tensor, bits: Bits) -> Tensor:
-    wide = _vector(tensor)
-    return Tensor(dequantize(quantize(wide, bits), wide.shape[1]), "float32")
+    values = wide(tensor)
+    return Tensor(dequantize(quantize(values, bits), values.shape[1]), "float32")
 
 
 @pytest.mark.parametrize(
@@ -321,3 +322,28 @@ def test_long_context_is_exact(tmp_path: Path) -> None:
     runner = open_runner(folder, max_rows=512)
     logits = run_chunks(runner, tokens, [333, 1, 166], range(math.ceil(500 / 16)))
     assert np.abs(logits - oracle_logits(folder, tokens)).max() < 2e-4
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_hidden_states_are_what_the_head_reads(tmp_path: Path, family: str) -> None:
+    folder = write_folder(tmp_path, family)
+    weights = open_weights(folder, read_config(folder))
+    runner = open_runner(folder)
+    batch = row_batch([Appended(TOKENS[:30], 0, [1, 2]), Appended(TOKENS[30:37], 0, [5])], logit_rows=[3, 29, 36])
+    plain = runner.forward(batch).copy()
+    assert runner.hidden.shape == (0, 64)
+    runner.wants_hidden = True
+    assert same_bits(plain, runner.forward(batch))
+    head = wide(weights.head or weights.embed)
+    assert runner.hidden.shape == (3, 64)
+    assert np.abs(runner.hidden @ head.T - plain).max() < 1e-4
+    few, hidden = dataclasses.replace(batch, logit_rows=batch.logit_rows[1:2]), runner.hidden.copy()
+    runner.forward(few)
+    assert same_bits(runner.hidden, hidden[1:2])
+    torch_runner = TorchRunner(weights, read_config(folder), num_blocks=8, device="cpu")
+    torch_runner.wants_hidden = True
+    torch_runner.forward(batch)
+    assert np.abs(hidden - torch_runner.hidden).max() < 1e-4
+    runner.wants_hidden = False
+    runner.forward(batch)
+    assert runner.hidden.shape == (0, 64)

@@ -22,6 +22,7 @@ class _Captured:
     token_ids: torch.Tensor  # [B] int64
     long_positions: torch.Tensor  # [B] int64, for the rotary tables
     rows: DeviceRows
+    hidden: torch.Tensor  # [B, H]
     logits: torch.Tensor  # [B, V]
 
 
@@ -44,15 +45,15 @@ class DecodeGraphs:
         one_each = batch.num_rows == batch.num_seqs == len(batch.logit_rows)
         return one_each and batch.num_seqs <= MAX_GRAPH_SEQS and not batch.ancestors.any()
 
-    def run(self, batch: RowBatch) -> torch.Tensor:
-        """Logits of a batch that ``serves`` accepts [S, V], valid until the next run."""
+    def run(self, batch: RowBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head reads [S, H] and logits [S, V] of a batch that ``serves`` accepts, valid until the next run."""
         size = padded_size(batch.num_seqs)
         captured = self._captured.get(size)
         if captured is None:
             captured = self._captured[size] = self._capture(size)
         self._fill(captured, batch)
         captured.graph.replay()
-        return captured.logits[: batch.num_seqs]
+        return captured.hidden[: batch.num_seqs], captured.logits[: batch.num_seqs]
 
     def _fill(self, captured: _Captured, batch: RowBatch) -> None:
         num_seqs, rows = batch.num_seqs, captured.rows
@@ -89,9 +90,10 @@ class DecodeGraphs:
         )
         token_ids, positions = zeros(size, dtype=torch.int64), zeros(size, dtype=torch.int64)
 
-        def step() -> torch.Tensor:
+        def step() -> tuple[torch.Tensor, torch.Tensor]:
             attend = self._attention.attend_rows(rows)
-            return self._decoder.logits(self._decoder.hidden(token_ids, positions, attend))
+            hidden = self._decoder.finish(self._decoder.hidden(token_ids, positions, attend))
+            return hidden, self._decoder.logits(hidden)
 
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
@@ -100,9 +102,9 @@ class DecodeGraphs:
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory):
-            logits = step()
+            hidden, logits = step()
         self._memory = graph.pool()
-        return _Captured(graph, token_ids, positions, rows, logits)
+        return _Captured(graph, token_ids, positions, rows, hidden, logits)
 
 
 def padded_size(num_seqs: int) -> int:

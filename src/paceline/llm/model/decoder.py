@@ -67,9 +67,13 @@ class Decoder:
             state = layer.down(functional.silu(gate).mul_(up), state)
         return state
 
-    def logits(self, state: torch.Tensor) -> torch.Tensor:
-        """Float32 logits of hidden states, [L, H] -> [L, V]."""
-        return self._head(self._norm(state, self._final_norm)).float()
+    def finish(self, state: torch.Tensor) -> torch.Tensor:
+        """Hidden states after the last norm, as the head reads them, [L, H] -> [L, H]."""
+        return self._norm(state, self._final_norm)
+
+    def logits(self, finished: torch.Tensor) -> torch.Tensor:
+        """Float32 logits of what ``finish`` gave, [L, H] -> [L, V]."""
+        return self._head(finished).float()
 
     def _project(
         self, layer: _Layer, state: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor

@@ -32,6 +32,7 @@ _LOADABLE: dict[str, tuple[DType, type[np.generic]]] = {
     "F16": ("float16", np.float16),
     "BF16": ("bfloat16", np.uint16),
 }
+_INDICES: dict[str, type[np.generic]] = {"U16": np.uint16, "U32": np.uint32}
 
 
 class Tensor(NamedTuple):
@@ -39,6 +40,13 @@ class Tensor(NamedTuple):
 
     data: NDArray[Any]
     dtype: DType
+
+
+def wide(tensor: Tensor) -> NDArray[np.float32]:
+    """The values in float32, contiguous: the map itself where the file holds them so."""
+    if tensor.dtype == "bfloat16":
+        return np.ascontiguousarray((tensor.data.astype(np.uint32) << 16).view(np.float32))
+    return np.ascontiguousarray(tensor.data, np.float32)
 
 
 class _Entry(NamedTuple):
@@ -61,6 +69,7 @@ class TensorFile:
                     name: _entry(path, name, value) for name, value in header.items() if name != "__metadata__"
                 }
                 _check_ranges(path, self._entries, size - self._base)
+                self.metadata = _metadata(path, header.get("__metadata__", {}))
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -76,12 +85,22 @@ class TensorFile:
             raise ModelError(
                 f"{self.path}: {name} is stored as {entry.dtype}; only F32, F16 and BF16 weights can be loaded"
             )
+        dtype, scalar = _LOADABLE[entry.dtype]
+        return Tensor(self._values(name, scalar, shape), dtype)
+
+    def indices(self, name: str, shape: tuple[int, ...]) -> NDArray[np.unsignedinteger[Any]]:
+        """The tensor ``name``, which must have ``shape`` and be of unsigned integers of 16 or 32 bits."""
+        dtype = self._entries[name].dtype
+        if dtype not in _INDICES:
+            raise ModelError(f"{self.path}: {name} is stored as {dtype}; U16 or U32 is expected")
+        return self._values(name, _INDICES[dtype], shape)
+
+    def _values(self, name: str, scalar: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+        entry = self._entries[name]
         if entry.shape != shape:
             raise ModelError(f"{self.path}: {name} has shape {list(entry.shape)}, config.json asks for {list(shape)}")
-        dtype, scalar = _LOADABLE[entry.dtype]
-        count = math.prod(shape)
-        data = np.frombuffer(self._map, scalar, count, self._base + entry.start).reshape(shape)
-        return Tensor(np.require(data, requirements="A"), dtype)
+        data = np.frombuffer(self._map, scalar, math.prod(shape), self._base + entry.start).reshape(shape)
+        return np.require(data, requirements="A")
 
     def num_bytes(self, name: str) -> int:
         entry = self._entries[name]
@@ -102,6 +121,12 @@ def _read_header(path: Path, file: Any, size: int) -> tuple[int, dict[str, Any]]
             f"{path}: the header claims {length} bytes, the file has {size} and a header at most {MAX_HEADER_BYTES}"
         )
     return 8 + length, parse_object(file.read(length), f"{path}: header")
+
+
+def _metadata(path: Path, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ModelError(f"{path}: __metadata__ must be an object of strings")
+    return value
 
 
 def _entry(path: Path, name: str, value: Any) -> _Entry:

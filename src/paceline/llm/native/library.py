@@ -57,6 +57,24 @@ class Batch(ctypes.Structure):
     )  # fmt: skip
 
 
+class Heads(ctypes.Structure):
+    """What ``PacelineHeads`` of heads.cpp holds."""
+
+    _fields_ = (
+        *((name, c_int32) for name in ("hidden", "width", "inner", "vocab", "count")),
+        *(
+            (name, c_void_p)
+            for name in ("read", "read_bias", "into", "up", "up_bias", "down", "out", "bias", "followers")
+        ),
+    )
+
+
+class Guesses(ctypes.Structure):
+    """What ``PacelineGuesses`` of heads.cpp holds."""
+
+    _fields_ = tuple((name, c_void_p) for name in ("tokens", "survival", "second", "second_chance"))
+
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
@@ -64,7 +82,11 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
     "paceline_create": ([POINTER(Spec), POINTER(c_void_p)], c_int),
     "paceline_load_layer": ([c_void_p, c_int, POINTER(Layer)], c_int),
     "paceline_load_ends": ([c_void_p, POINTER(Ends)], c_int),
-    "paceline_forward": ([c_void_p, POINTER(Batch), c_void_p], c_int),
+    "paceline_forward": ([c_void_p, POINTER(Batch), c_void_p, c_void_p], c_int),
+    "paceline_guess": (
+        [POINTER(Heads), c_void_p, c_void_p, c_int, c_int, c_float, POINTER(Guesses)],
+        c_int,
+    ),
     "paceline_move": ([c_void_p, c_void_p, c_void_p, c_int], c_int),
     "paceline_weight_bytes": ([c_void_p], c_uint64),
     "paceline_destroy": ([c_void_p], None),

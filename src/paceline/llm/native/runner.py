@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from paceline.errors import ResourceError
 from paceline.llm.memory import available_bytes
 from paceline.llm.model.rope import rope_tables
+from paceline.llm.model.tensorfile import wide
 from paceline.llm.native import library
 from paceline.llm.rows import BLOCK_SIZE, MAX_TREE_ROWS, RowBatch
 
@@ -46,6 +47,8 @@ class NativeRunner:
     ) -> None:
         self.config = config
         self.num_blocks = num_blocks
+        self.wants_hidden = False
+        self.hidden = self._no_hidden = np.empty((0, config.hidden_size), np.float32)
         self._max_rows = max_rows
         self._max_positions = -(-config.max_model_len // BLOCK_SIZE) * BLOCK_SIZE + MAX_TREE_ROWS
         itemsize = 4 if config.dtype == "float32" else 2
@@ -75,7 +78,11 @@ class NativeRunner:
             batch.num_cached.ctypes.data, batch.block_tables.ctypes.data, batch.ancestors.ctypes.data,
             batch.logit_rows.ctypes.data,
         )  # fmt: skip
-        self._call(self._library.paceline_forward(self._handle(), ctypes.byref(passed), self._logits.ctypes.data))
+        self.hidden = self._no_hidden
+        if self.wants_hidden:
+            self.hidden = np.empty((num_logits, self.config.hidden_size), np.float32)
+        outputs = self._logits.ctypes.data, self.hidden.ctypes.data if self.wants_hidden else None
+        self._call(self._library.paceline_forward(self._handle(), ctypes.byref(passed), *outputs))
         return self._logits[:num_logits]
 
     def move(self, sources: NDArray[np.int32], targets: NDArray[np.int32]) -> None:
@@ -128,7 +135,7 @@ class NativeRunner:
         cos, sin = (np.ascontiguousarray(table) for table in rope_tables(self.config, self._max_positions))
         ends = {
             "embed": _matrix(weights.embed, dtype),
-            "final_norm": _vector(weights.final_norm),
+            "final_norm": wide(weights.final_norm),
             "cos": cos,
             "sin": sin,
         }
@@ -190,25 +197,19 @@ def _check(batch: RowBatch) -> None:
 
 def _layer_arrays(layer: LayerWeights, dtype: DType) -> dict[str, NDArray[Any]]:
     vectors = {name: getattr(layer, name) for name in _LAYER_VECTORS}
-    arrays: dict[str, NDArray[Any]] = {name: _vector(value) for name, value in vectors.items() if value is not None}
+    arrays: dict[str, NDArray[Any]] = {name: wide(value) for name, value in vectors.items() if value is not None}
     arrays |= {name: _matrix(getattr(layer, name), dtype) for name in _LAYER_MATRICES}
     return arrays
-
-
-def _vector(tensor: Tensor) -> NDArray[np.float32]:
-    if tensor.dtype == "bfloat16":
-        return np.ascontiguousarray((tensor.data.astype(np.uint32) << 16).view(np.float32))
-    return np.ascontiguousarray(tensor.data, np.float32)
 
 
 def _matrix(tensor: Tensor, dtype: DType) -> NDArray[Any]:
     """The values in the model's dtype: the map itself unless the file mixes dtypes."""
     if tensor.dtype == dtype:
         return np.ascontiguousarray(tensor.data)
-    wide = _vector(tensor)
+    values = wide(tensor)
     if dtype != "bfloat16":
-        return wide.astype(dtype)
-    bits = wide.view(np.uint32)
+        return values.astype(dtype)
+    bits = values.view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 

@@ -1,9 +1,11 @@
-"""For operators: ``/health`` (live), ``/ready``, ``/version`` and ``/metrics``."""
+"""For operators: ``/health`` (live), ``/ready``, ``/version``, ``/metrics``, and what is decided and why."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.routing import Route
 
@@ -39,11 +41,28 @@ def routes(service: Service) -> list[Route]:
         text = service.metrics.render(await _stats(service), service.engine.num_restarts, service.metrics_compat)
         await exchange.send(text, content_type=CONTENT_TYPE_LATEST.encode())
 
+    async def speculation(exchange: Exchange) -> None:
+        report = await service.engine.speculation()
+        if report is None:
+            await exchange.send_json({"policy": "off"})
+            return
+        counts: dict[str, Any] = msgspec.structs.asdict(report.stats)
+        await exchange.send_json({**counts, "decisions": report.decisions})
+
+    async def root(exchange: Exchange) -> None:
+        """A signpost for whoever opens the address itself."""
+        routes = exchange.scope["app"].router.routes
+        endpoints = [f"{method} {route.path_format}" for route in routes for method in sorted(route.methods - {"HEAD"})]
+        about = {"name": "paceline", "version": __version__, "model": service.model_name, "endpoints": endpoints}
+        await exchange.send_json(about)
+
     return [
+        route("GET", "/", root),
         route("GET", LIVENESS_PATH, health),
         route("GET", "/ready", ready),
         route("GET", "/version", version),
         route("GET", METRICS_PATH, metrics),
+        route("GET", "/debug/speculation", speculation),
     ]
 
 

@@ -38,9 +38,9 @@ int paceline_load_ends(paceline::Model* model, const PacelineEnds* ends) {
     return guarded([&] { model->load_ends(*ends); });
 }
 
-int paceline_forward(paceline::Model* model, const PacelineBatch* batch, float* logits) {
+int paceline_forward(paceline::Model* model, const PacelineBatch* batch, float* logits, float* hidden) {
     if (!model->accepts(*batch)) return kBadBatch;
-    return guarded([&] { model->forward(*batch, logits); });
+    return guarded([&] { model->forward(*batch, logits, hidden); });
 }
 
 int paceline_move(paceline::Model* model, const std::int32_t* sources, const std::int32_t* targets, int count) {

@@ -10,7 +10,7 @@ constexpr int kPlaceChunk = 16;  // rows rotated and stored as one chunk: neighb
 
 }  // namespace
 
-void Forward::run(float* logits) {
+void Forward::run(float* logits, float* hidden) {
     const int rows = batch_.num_rows;
     const bool integer = is_integer(model_.packed_);
     Output to_qkv, to_residual, to_logits;
@@ -37,7 +37,7 @@ void Forward::run(float* logits) {
         feed_forward(layer);
         multiply(model_.gated_, rows, layer.down, to_residual, last ? &model_.head_ : &model_.layers_[index + 1].qkv);
     }
-    normalize_logit_rows();
+    normalize_logit_rows(hidden);
     to_logits.values = logits;
     to_logits.stride = to_logits.columns = model_.spec_.vocab;
     multiply(model_.head_rows_, batch_.num_logits, model_.head_, to_logits, nullptr);
@@ -59,7 +59,7 @@ void Forward::normalize(const Array<float>& weight) {
     });
 }
 
-void Forward::normalize_logit_rows() {
+void Forward::normalize_logit_rows(float* hidden) {
     float* scratch = model_.desks_[worker_.index()]->row.data();
     by_chunk(batch_.num_logits, kRowChunk, [&](int index) {
         const float* from =
@@ -67,6 +67,9 @@ void Forward::normalize_logit_rows() {
         rms_norm(from, model_.final_norm_.data(), model_.spec_.hidden, model_.hidden_padded_, model_.spec_.epsilon,
                  scratch);
         write_operand(model_.head_rows_, index, scratch);
+        if (hidden != nullptr)
+            std::memcpy(hidden + static_cast<std::size_t>(index) * model_.spec_.hidden, scratch,
+                        sizeof(float) * model_.spec_.hidden);
     });
 }
 

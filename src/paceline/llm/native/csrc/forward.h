@@ -11,12 +11,12 @@ public:
 
     Forward(Model& model, const Batch& batch, Worker& worker) : model_(model), batch_(batch), worker_(worker) {}
 
-    void run(float* logits);  // [num_logits, vocab]
+    void run(float* logits, float* hidden);  // [num_logits, vocab]; [num_logits, hidden] or null
 
 private:
     void embed();
     void normalize(const Array<float>& weight);
-    void normalize_logit_rows();
+    void normalize_logit_rows(float* hidden);
     void multiply(const Operand& left, int rows, const Matrix& matrix, const Output& output, const Matrix* following);
     void place(const Layer& layer, int index);
     void place_row(const Layer& layer, int index, int row, float* head);

@@ -56,14 +56,14 @@ std::size_t Model::weight_bytes() const {
     return total;
 }
 
-void Model::forward(const PacelineBatch& given, float* logits) {
+void Model::forward(const PacelineBatch& given, float* logits, float* hidden) {
     auto batch = std::make_shared<Batch>(given);
     batch->tile_starts.assign(1, 0);
     for (int seq = 0; seq < given.num_seqs; ++seq) {
         const int rows = given.row_starts[seq + 1] - given.row_starts[seq];
         batch->tile_starts.push_back(batch->tile_starts.back() + count_tiles(rows, shape_));
     }
-    pool_.run([this, batch, logits](Worker& worker) { Forward(*this, *batch, worker).run(logits); });
+    pool_.run([this, batch, logits, hidden](Worker& worker) { Forward(*this, *batch, worker).run(logits, hidden); });
 }
 
 void Model::move(const std::int32_t* sources, const std::int32_t* targets, int count) {

@@ -52,8 +52,8 @@ public:
     bool accepts(const PacelineBatch& batch) const;
     bool accepts(const std::int32_t* slots, int count) const;
 
-    // logits [num_logits, vocab]
-    void forward(const PacelineBatch& batch, float* logits);
+    // logits [num_logits, vocab]; hidden [num_logits, hidden], what the head reads, null if it is not wanted
+    void forward(const PacelineBatch& batch, float* logits, float* hidden);
     void move(const std::int32_t* sources, const std::int32_t* targets, int count);
 
     std::size_t weight_bytes() const;

@@ -1,0 +1,1 @@
+"""Speculative decoding under load: does it pay, and does it ever cost?"""

@@ -1,0 +1,237 @@
+"""How many requests per second a model on a device holds under an SLO: serve at a rate, look, try another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from pathlib import Path
+from statistics import fmean
+from typing import final
+
+from paceline.clock import to_seconds
+from paceline.errors import ConfigError
+from paceline.llm.config import EngineConfig
+from paceline.llm.load import StepLoad
+from paceline.llm.published import ServedModel
+from paceline.llm.simulate import Served, serve
+from paceline.llm.traces import AcceptanceTrace, generate, pick, read_acceptance
+from paceline.llm.virtual import SIMULATED, MakePolicy
+from paceline.metrics import Lifetime, Slo, percentile, slo_attainment
+from paceline.sim import bursts, read_trace
+
+Arrivals = Callable[[float], list[int]]
+"""Arrival times (µs, ascending) of all requests at a rate per second."""
+
+_PRECISION = 1.04  # of the rate found: one 4 % higher does not hold
+_GROWTH = 1.15
+_LEAST, _MOST = 0.01, 8.0  # of the plain estimate: below nothing holds, and what seems to hold above came too briefly
+_SPAN = 3  # a run lasts about so many times as long as a request does
+_LEAST_COUNT, _MOST_COUNT = 300, 800
+_WARM_UP = 1.0 / _SPAN  # share of a run: until then fewer requests are there than will be
+
+
+def random_arrivals(count: int, *, variation: float = 1.0, seed: int = 0) -> Arrivals:
+    """Gamma-distributed gaps (1: Poisson, 2 to 4: bursts); the same pattern, faster or slower, for every rate."""
+    return lambda rate: [arrival.at for arrival in bursts(rate, variation, range(count), seed=seed)]
+
+
+def recorded_arrivals(times: Sequence[int]) -> Arrivals:
+    """Recorded times (µs) with the clock scaled to the wanted mean rate.
+
+    >>> recorded_arrivals([0, 1_000_000, 4_000_000])(1.0)
+    [0, 500000, 2000000]
+    """
+    recorded = (len(times) - 1) / to_seconds(times[-1] - times[0]) if times[-1] > times[0] else 1.0
+    return lambda rate: [round((at - times[0]) * recorded / rate) for at in times]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is served, and how it arrives. The first requests find an engine with less to do: they are not judged."""
+
+    served: ServedModel
+    traces: Sequence[AcceptanceTrace] = field(repr=False)
+    arrivals: Arrivals
+    config: EngineConfig = SIMULATED
+    num_left_out: int = 0  # requests that are longer than the model's context
+
+    @property
+    def num_warm_up(self) -> int:
+        return int(_WARM_UP * len(self.traces))
+
+
+def make_setting(
+    served: ServedModel,
+    workload: str,
+    slo: Slo,
+    *,
+    count: int | None = None,
+    acceptance: Path | None = None,
+    arrivals: Path | None = None,
+    variation: float = 1.0,
+    seed: int = 0,
+    config: EngineConfig = SIMULATED,
+) -> Setting:
+    """``count`` requests of a workload; None for as many as a steady load takes.
+
+    Drafts fare as in the file ``acceptance``, without it as the published curves say. The file ``arrivals`` gives
+    the pattern of arrivals and all lengths; without it gaps are random, with ``variation`` as standard deviation over mean.
+    """
+    if count is not None and count < 1:
+        raise ConfigError(f"the number of requests must be >= 1, got {count}")
+    most = count or _MOST_COUNT
+    traces = pick(
+        generate(workload, most, seed=seed) if acceptance is None else read_acceptance(acceptance),
+        workload, most, seed=seed,
+    )  # fmt: skip
+    times: list[int] = []
+    if arrivals is not None:
+        recorded = read_trace(arrivals, limit=most)
+        times = [at for at, _ in recorded]
+        sizes = [(max(1, size.prompt_tokens), max(1, size.output_tokens)) for _, size in recorded]
+        traces = [trace.resized(*size) for trace, size in zip(traces, sizes, strict=False)]
+    fits = [trace.num_prompt + trace.num_output <= served.max_model_len for trace in traces]
+    kept, times = list(compress(traces, fits)), list(compress(times, fits))
+    if not kept:
+        raise ConfigError(
+            f"none of {len(traces)} requests fits into the {served.max_model_len} tokens of {served.model}"
+        )
+    if count is None:
+        _, concurrency = estimate(served, kept, slo, config)
+        count = max(_LEAST_COUNT, _SPAN * concurrency)
+    kept, times = kept[:count], times[:count]
+    pattern = recorded_arrivals(times) if times else random_arrivals(len(kept), variation=variation, seed=seed)
+    return Setting(served, kept, pattern, config, len(fits) - sum(fits))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What requests saw at a rate; nan where none counts."""
+
+    rate: float  # requests per second
+    attainment: float  # share of requests that met the SLO
+    ttft_p50_s: float
+    ttft_p99_s: float
+    tpot_p50_s: float
+    tpot_p99_s: float
+    latency_mean_s: float
+    latency_p99_s: float
+    busy: float  # share of the time
+
+
+def at_rate(setting: Setting, rate: float, slo: Slo, make: MakePolicy) -> Figures:
+    """Serves all requests at ``rate`` per second."""
+    return _figures(setting, rate, _serve(setting, rate, make), slo)
+
+
+def capacity(
+    setting: Setting, slo: Slo, make: MakePolicy, *, share: float = 0.99, guess: float | None = None
+) -> Figures | None:
+    """The highest rate at which ``share`` of the requests meet ``slo``, to 4 %; None if no rate does.
+
+    ``guess``: where to begin looking; a good one saves time.
+    """
+
+    def probe(rate: float) -> Figures | None:
+        patience = _Patience(setting, slo, share)
+        figures = _figures(setting, rate, _serve(setting, rate, make, patience), slo)
+        return None if patience.is_over else figures
+
+    plain, _ = estimate(setting.served, setting.traces, slo, setting.config)
+    low = high = guess or plain
+    best = probe(low)
+    if best is None:
+        step = _GROWTH
+        while best is None and low > _LEAST * plain:
+            high, low, step = low, low / step, step * step
+            best = probe(low)
+        if best is None:
+            return None
+    else:
+        while low < _MOST * plain and (better := probe(high := low * _GROWTH)) is not None:
+            best, low = better, high
+    while high / low > _PRECISION:
+        middle = math.sqrt(low * high)
+        better = probe(middle)
+        if better is None:
+            high = middle
+        else:
+            best, low = better, middle
+    return best
+
+
+def estimate(
+    served: ServedModel, traces: Sequence[AcceptanceTrace], slo: Slo, config: EngineConfig
+) -> tuple[float, int]:
+    """Requests per second, and how many at a time, without speculation and if all came evenly."""
+    num_prompt = fmean(trace.num_prompt for trace in traces)
+    num_output = fmean(trace.num_output for trace in traces)
+    context = num_prompt + num_output / 2.0
+    prefill_s = served.step_s(StepLoad(round(num_prompt) + 64, 0, 1)) - served.step_s(StepLoad(64, 0, 1))
+    best = (0.0, 1)
+    batch = 1
+    while batch <= config.max_num_seqs:
+        step_s = served.step_s(StepLoad(batch, round(batch * context), batch))
+        rate = 1.0 / (num_output * step_s / batch + prefill_s)
+        slowed_s = step_s / (1.0 - rate * prefill_s)
+        if batch > 1 and slo.tpot_s is not None and slowed_s > slo.tpot_s:
+            break
+        best = max(best, (rate, batch))
+        batch += 1 + batch // 8
+    return best
+
+
+def _serve(setting: Setting, rate: float, make: MakePolicy, patience: _Patience | None = None) -> Served:
+    return serve(setting.served, setting.traces, setting.arrivals(rate), make, config=setting.config, give_up=patience)
+
+
+@final
+class _Patience:
+    """Ends a probe as soon as too many of the judged requests have missed the SLO for it to hold."""
+
+    def __init__(self, setting: Setting, slo: Slo, share: float) -> None:
+        self._slo = slo
+        self._num_warm_up = setting.num_warm_up
+        self._allowed = (1.0 - share) * (len(setting.traces) - setting.num_warm_up)
+        self._num_missed = 0
+
+    def __call__(self, life: Lifetime) -> bool:
+        """Whether to give up now that ``life`` has ended."""
+        self._num_missed += int(life.id) >= self._num_warm_up and not self._slo.met_by(life)
+        return self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        return self._num_missed > self._allowed
+
+
+def _figures(setting: Setting, rate: float, done: Served, slo: Slo) -> Figures:
+    lives = [life for life in done.lives if int(life.id) >= setting.num_warm_up]
+    ttft, tpot, total = ([s for s in map(of, lives) if s == s] for of in (_ttft, _tpot, _total))
+    return Figures(
+        rate=rate,
+        attainment=slo_attainment(lives, slo),
+        ttft_p50_s=percentile(ttft, 50.0),
+        ttft_p99_s=percentile(ttft, 99.0),
+        tpot_p50_s=percentile(tpot, 50.0),
+        tpot_p99_s=percentile(tpot, 99.0),
+        latency_mean_s=fmean(total) if total else math.nan,
+        latency_p99_s=percentile(total, 99.0),
+        busy=done.busy,
+    )
+
+
+def _ttft(life: Lifetime) -> float:
+    return life.ttft_s
+
+
+def _tpot(life: Lifetime) -> float:
+    return life.tpot_s
+
+
+def _total(life: Lifetime) -> float:
+    return life.total_s
