@@ -19,10 +19,10 @@ from paceline.llm.oracle import Oracle
 from paceline.llm.published import served_model
 from paceline.llm.simulate import Throughput, constant_batch
 from paceline.llm.traces import MIXED, WORKLOADS, AcceptanceTrace, generate, pick, read_acceptance
-from paceline.llm.virtual import MakePolicy, named_policy
+from paceline.llm.virtual import Arm, named_policy
 
 TRACES: Final = Path(__file__).resolve().parents[3] / "shared/data/speculation-traces/llama-3.1-8b.jsonl.gz"
-POLICIES: Final[dict[str, MakePolicy]] = {
+POLICIES: Final[dict[str, Arm]] = {
     **{arm: named_policy(name) for arm, name in SPECULATION.items()},
     ORACLE: Oracle,
 }

@@ -75,3 +75,13 @@ def test_options_are_checked() -> None:
         Explorer(budget=2.0)
     with pytest.raises(ConfigError, match="intervals"):
         Explorer(first_interval=5, max_interval=4)
+
+
+def test_many_steps_earn_at_once_what_they_earn_one_by_one() -> None:
+    together, apart = Explorer[int](budget=0.01), Explorer[int](budget=0.01)
+    together.earn(0.010, 50)
+    for _ in range(50):
+        apart.earn(0.010)
+    assert together.balance_s == pytest.approx(apart.balance_s)
+    together.earn(0.010, 10**6)
+    assert together.balance_s == pytest.approx(0.01 * 0.010 * 1024)

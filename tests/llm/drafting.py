@@ -8,7 +8,7 @@ from paceline.llm.draft.proposer import Context
 from paceline.llm.draft.tree import DraftTree
 from paceline.llm.simulated import Foresight
 from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, StepResult, StepView
-from paceline.llm.virtual import MakePolicy
+from paceline.llm.virtual import Arm
 
 
 class Drafting:
@@ -37,7 +37,7 @@ class Drafting:
         return Explanation({}, {}, ())
 
 
-def drafting(length: int, proposer: str = "heads") -> MakePolicy:
+def drafting(length: int, proposer: str = "heads") -> Arm:
     def make(setup: PolicySetup, foresight: Foresight) -> Drafting:
         return Drafting(proposer, length)
 

@@ -10,7 +10,7 @@ from paceline.llm.oracle import Oracle
 from paceline.llm.published import ServedModel, served_model
 from paceline.llm.simulate import Throughput, constant_batch, serve
 from paceline.llm.traces import AcceptanceTrace, forced, generate
-from paceline.llm.virtual import MakePolicy, named_policy
+from paceline.llm.virtual import Arm, named_policy
 from tests.llm.drafting import Drafting, drafting
 from tests.llm.test_published import EAGLE_ON_H100
 
@@ -19,7 +19,7 @@ PLAIN = named_policy("off")
 GSM8K = [trace.clipped(60) for trace in generate("gsm8k", 100, seed=1)]
 
 
-def speed(served: ServedModel, batch: int, make: MakePolicy) -> Throughput:
+def speed(served: ServedModel, batch: int, make: Arm) -> Throughput:
     return constant_batch(served, GSM8K[: 24 + batch // 2], batch, make, num_warm_up=4 + batch // 8)
 
 
@@ -94,7 +94,7 @@ def test_lengths_rank_offline_as_published(acceptance: float) -> None:
     """128 requests at once, 1024 tokens in: one draft helps least, more help more, and more so when more are right."""
     traces = forced(acceptance, 128, num_prompt=1024, num_output=32)
 
-    def end(make: MakePolicy) -> int:
+    def end(make: Arm) -> int:
         return max(
             life.finished or 0 for life in serve(served_model("llama-2-7b", "H100"), traces, [0] * 128, make).lives
         )

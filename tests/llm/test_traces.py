@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from paceline.errors import ConfigError
-from paceline.llm.traces import EAGLE_1, EAGLE_3, WORKLOADS, AcceptanceTrace, forced, generate, pick, read_acceptance
+from paceline.llm.traces import (
+    EAGLE_1,
+    EAGLE_3,
+    WORKLOADS,
+    AcceptanceTrace,
+    forced,
+    generate,
+    pick,
+    read_acceptance,
+    under_way,
+)
 
 LINE = {"workload": "chat", "prompt_tokens": 3, "output_tokens": 4, "draft_head": [2, 1, 3, 2], "ngram": [1, 1, 30]}
 
@@ -111,3 +121,12 @@ def test_requests_are_cut_and_stretched() -> None:
     assert trace.clipped(2).values["heads"] == bytes([3, 2])
     assert trace.resized(7, 4) == AcceptanceTrace("a", 7, 4, {"heads": bytes([3, 2, 1, 3])})
     assert trace.after(1) == AcceptanceTrace("a", 11, 2, {"heads": bytes([2, 1])})
+
+
+def test_what_is_under_way_is_long_and_half_done() -> None:
+    traces = [AcceptanceTrace("", 10, length, {"heads": bytes([1] * length)}) for length in (100, 900)]
+    found = under_way(traces, 400)
+    long = [trace for trace in found if trace.num_prompt + trace.num_output > 110]
+    assert len(long) / len(found) == pytest.approx(0.9, abs=0.05)
+    assert sum(trace.num_output for trace in long) / len(long) == pytest.approx(450, rel=0.1)
+    assert all(trace.num_output == len(trace.values["heads"]) > 0 for trace in found)

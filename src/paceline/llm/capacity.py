@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 from statistics import fmean
-from typing import final
+from typing import NamedTuple, final
 
 from paceline.clock import to_seconds
 from paceline.errors import ConfigError
 from paceline.llm.config import EngineConfig
 from paceline.llm.load import StepLoad
 from paceline.llm.published import ServedModel
-from paceline.llm.simulate import Served, serve
-from paceline.llm.traces import AcceptanceTrace, generate, pick, read_acceptance
-from paceline.llm.virtual import SIMULATED, MakePolicy
+from paceline.llm.simulate import serve
+from paceline.llm.traces import AcceptanceTrace, generate, pick, read_acceptance, under_way
+from paceline.llm.virtual import SIMULATED, Arm
 from paceline.metrics import Lifetime, Slo, percentile, slo_attainment
 from paceline.sim import bursts, read_trace
 
@@ -27,9 +27,8 @@ Arrivals = Callable[[float], list[int]]
 _PRECISION = 1.04  # of the rate found: one 4 % higher does not hold
 _GROWTH = 1.15
 _LEAST, _MOST = 0.01, 8.0  # of the plain estimate: below nothing holds, and what seems to hold above came too briefly
-_SPAN = 3  # a run lasts about so many times as long as a request does
-_LEAST_COUNT, _MOST_COUNT = 300, 800
-_WARM_UP = 1.0 / _SPAN  # share of a run: until then fewer requests are there than will be
+_SPAN = 2  # so many requests come as a steady load has at a time
+_LEAST_COUNT, _MOST_COUNT = 300, 600
 
 
 def random_arrivals(count: int, *, variation: float = 1.0, seed: int = 0) -> Arrivals:
@@ -50,17 +49,13 @@ def recorded_arrivals(times: Sequence[int]) -> Arrivals:
 @final
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is served, and how it arrives. The first requests find an engine with less to do: they are not judged."""
+    """What is served, and how it arrives."""
 
     served: ServedModel
     traces: Sequence[AcceptanceTrace] = field(repr=False)
     arrivals: Arrivals
     config: EngineConfig = SIMULATED
     num_left_out: int = 0  # requests that are longer than the model's context
-
-    @property
-    def num_warm_up(self) -> int:
-        return int(_WARM_UP * len(self.traces))
 
 
 def make_setting(
@@ -100,8 +95,7 @@ def make_setting(
             f"none of {len(traces)} requests fits into the {served.max_model_len} tokens of {served.model}"
         )
     if count is None:
-        _, concurrency = estimate(served, kept, slo, config)
-        count = max(_LEAST_COUNT, _SPAN * concurrency)
+        count = max(_LEAST_COUNT, _SPAN * estimate(served, kept, slo, config).num_seqs)
     kept, times = kept[:count], times[:count]
     pattern = recorded_arrivals(times) if times else random_arrivals(len(kept), variation=variation, seed=seed)
     return Setting(served, kept, pattern, config, len(fits) - sum(fits))
@@ -123,13 +117,17 @@ class Figures:
     busy: float  # share of the time
 
 
-def at_rate(setting: Setting, rate: float, slo: Slo, make: MakePolicy) -> Figures:
-    """Serves all requests at ``rate`` per second."""
-    return _figures(setting, rate, _serve(setting, rate, make), slo)
+def at_rate(setting: Setting, rate: float, slo: Slo, make: Arm) -> Figures:
+    """Serves at ``rate`` requests per second.
+
+    At the start as many requests are under way as a steady load has. Judged are those in the middle of the arrivals: the
+    first find what is left of the start, the last find less and less to do.
+    """
+    return _serve(setting, rate, slo, make, allowed=1.0)
 
 
 def capacity(
-    setting: Setting, slo: Slo, make: MakePolicy, *, share: float = 0.99, guess: float | None = None
+    setting: Setting, slo: Slo, make: Arm, *, share: float = 0.99, guess: float | None = None
 ) -> Figures | None:
     """The highest rate at which ``share`` of the requests meet ``slo``, to 4 %; None if no rate does.
 
@@ -137,11 +135,10 @@ def capacity(
     """
 
     def probe(rate: float) -> Figures | None:
-        patience = _Patience(setting, slo, share)
-        figures = _figures(setting, rate, _serve(setting, rate, make, patience), slo)
-        return None if patience.is_over else figures
+        figures = _serve(setting, rate, slo, make, allowed=1.0 - share)
+        return figures if figures.attainment >= share else None
 
-    plain, _ = estimate(setting.served, setting.traces, slo, setting.config)
+    plain = estimate(setting.served, setting.traces, slo, setting.config).rate
     low = high = guess or plain
     best = probe(low)
     if best is None:
@@ -164,53 +161,69 @@ def capacity(
     return best
 
 
-def estimate(
-    served: ServedModel, traces: Sequence[AcceptanceTrace], slo: Slo, config: EngineConfig
-) -> tuple[float, int]:
-    """Requests per second, and how many at a time, without speculation and if all came evenly."""
-    num_prompt = fmean(trace.num_prompt for trace in traces)
-    num_output = fmean(trace.num_output for trace in traces)
-    context = num_prompt + num_output / 2.0
-    prefill_s = served.step_s(StepLoad(round(num_prompt) + 64, 0, 1)) - served.step_s(StepLoad(64, 0, 1))
-    best = (0.0, 1)
-    batch = 1
-    while batch <= config.max_num_seqs:
-        step_s = served.step_s(StepLoad(batch, round(batch * context), batch))
-        rate = 1.0 / (num_output * step_s / batch + prefill_s)
-        slowed_s = step_s / (1.0 - rate * prefill_s)
-        if batch > 1 and slo.tpot_s is not None and slowed_s > slo.tpot_s:
+class Steady(NamedTuple):
+    """A load without speculation, if all requests were alike and came evenly."""
+
+    num_seqs: int  # at a time
+    rate: float  # requests per second
+    tpot_s: float
+
+
+def estimate(served: ServedModel, traces: Sequence[AcceptanceTrace], slo: Slo, config: EngineConfig) -> Steady:
+    """The highest steady load that keeps ``slo``, or that of a request alone."""
+    loads = _steady_loads(served, traces, config)
+    best = next(loads)
+    for load in loads:
+        if slo.tpot_s is not None and load.tpot_s > slo.tpot_s:
             break
-        best = max(best, (rate, batch))
-        batch += 1 + batch // 8
+        best = max(best, load, key=lambda load: load.rate)
     return best
 
 
-def _serve(setting: Setting, rate: float, make: MakePolicy, patience: _Patience | None = None) -> Served:
-    return serve(setting.served, setting.traces, setting.arrivals(rate), make, config=setting.config, give_up=patience)
+def _steady_loads(served: ServedModel, traces: Sequence[AcceptanceTrace], config: EngineConfig) -> Iterator[Steady]:
+    num_prompt = fmean(trace.num_prompt for trace in traces)
+    num_output = fmean(trace.num_output for trace in traces)
+    prefill_s = served.step_s(StepLoad(round(num_prompt) + 64, 0, 1)) - served.step_s(StepLoad(64, 0, 1))
+    num_seqs = 1
+    while num_seqs <= config.max_num_seqs:
+        step_s = served.step_s(StepLoad(num_seqs, round(num_seqs * (num_prompt + num_output / 2.0)), num_seqs))
+        rate = 1.0 / (num_output * step_s / num_seqs + prefill_s)
+        yield Steady(num_seqs, rate, step_s / (1.0 - rate * prefill_s))
+        num_seqs += 1 + num_seqs // 8
+
+
+def _serve(setting: Setting, rate: float, slo: Slo, make: Arm, *, allowed: float) -> Figures:
+    """Serves until the judged requests have ended, or more than the share ``allowed`` of them have missed ``slo``."""
+    loads = _steady_loads(setting.served, setting.traces, setting.config)
+    num_seqs = next((load.num_seqs for load in loads if load.rate >= rate), setting.config.max_num_seqs)
+    traces = [*under_way(setting.traces, num_seqs), *setting.traces]
+    arrivals = [*[0] * num_seqs, *setting.arrivals(rate)]
+    count = len(setting.traces)
+    judge = _Judge(slo, range(num_seqs + count // 4, num_seqs + count - count // 4), allowed)
+    done = serve(setting.served, traces, arrivals, make, config=setting.config, give_up=judge)
+    return _figures(rate, judge.lives, done.busy, slo)
 
 
 @final
-class _Patience:
-    """Ends a probe as soon as too many of the judged requests have missed the SLO for it to hold."""
+class _Judge:
+    """Collects the judged requests, and ends a run that has nothing more to tell."""
 
-    def __init__(self, setting: Setting, slo: Slo, share: float) -> None:
+    def __init__(self, slo: Slo, judged: range, allowed: float) -> None:
         self._slo = slo
-        self._num_warm_up = setting.num_warm_up
-        self._allowed = (1.0 - share) * (len(setting.traces) - setting.num_warm_up)
+        self._judged = judged
+        self._allowed = allowed * len(judged)
         self._num_missed = 0
+        self.lives: list[Lifetime] = []
 
     def __call__(self, life: Lifetime) -> bool:
-        """Whether to give up now that ``life`` has ended."""
-        self._num_missed += int(life.id) >= self._num_warm_up and not self._slo.met_by(life)
-        return self.is_over
-
-    @property
-    def is_over(self) -> bool:
-        return self._num_missed > self._allowed
+        """Whether the run may end, now that ``life`` has."""
+        if int(life.id) in self._judged:
+            self.lives.append(life)
+            self._num_missed += not self._slo.met_by(life)
+        return self._num_missed > self._allowed or len(self.lives) == len(self._judged)
 
 
-def _figures(setting: Setting, rate: float, done: Served, slo: Slo) -> Figures:
-    lives = [life for life in done.lives if int(life.id) >= setting.num_warm_up]
+def _figures(rate: float, lives: Sequence[Lifetime], busy: float, slo: Slo) -> Figures:
     ttft, tpot, total = ([s for s in map(of, lives) if s == s] for of in (_ttft, _tpot, _total))
     return Figures(
         rate=rate,
@@ -221,7 +234,7 @@ def _figures(setting: Setting, rate: float, done: Served, slo: Slo) -> Figures:
         tpot_p99_s=percentile(tpot, 99.0),
         latency_mean_s=fmean(total) if total else math.nan,
         latency_p99_s=percentile(total, 99.0),
-        busy=done.busy,
+        busy=busy,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from paceline.clock import to_seconds
@@ -271,7 +271,7 @@ class Scheduler:
         ``drafting``: microseconds that making them took.
         """
         chunks = tuple([self._with_draft(chunk, trees) for chunk in plan.chunks]) if trees else plan.chunks
-        return replace(plan, chunks=chunks, drafting=drafting)
+        return StepPlan(chunks, plan.started, plan.num_decodes, drafting, plan.disturbed)
 
     def _with_draft(self, chunk: Chunk, trees: Mapping[Sequence, DraftTree]) -> Chunk:
         sequence = chunk.sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -14,8 +13,8 @@ from paceline.llm.published import ServedModel
 from paceline.llm.request import Request
 from paceline.llm.rows import BLOCK_SIZE
 from paceline.llm.simulated import request
-from paceline.llm.traces import AcceptanceTrace
-from paceline.llm.virtual import SIMULATED, MakePolicy, Meter, VirtualEngine
+from paceline.llm.traces import AcceptanceTrace, under_way
+from paceline.llm.virtual import SIMULATED, Arm, Meter, VirtualEngine
 from paceline.metrics import Lifetime
 from paceline.sim import Arrival, replay
 
@@ -39,7 +38,7 @@ def constant_batch(
     served: ServedModel,
     traces: Sequence[AcceptanceTrace],
     batch: int,
-    make: MakePolicy,
+    make: Arm,
     *,
     num_warm_up: int,
     config: EngineConfig = SIMULATED,
@@ -50,8 +49,7 @@ def constant_batch(
     What ends while the first ``num_warm_up`` of them begin is not counted. At the start ``batch`` others are under way.
     Prompts are free but for their last token: they are found in the prefix cache.
     """
-    under_way = _under_way(traces, batch)
-    known = [_after_whole_blocks(trace) for trace in (*under_way, *traces)]
+    known = [_after_whole_blocks(trace) for trace in (*under_way(traces, batch), *traces)]
     config = structs.replace(config, max_num_seqs=batch, prefix_caching=True)
     engine = VirtualEngine(served, known, make, config, cost_factor=cost_factor)
     _fill_prefix_cache(engine, max(trace.num_prompt for trace in known))
@@ -70,13 +68,6 @@ def constant_batch(
         prediction_error=engine.scheduler.cost.error.mean,
         num_failures=engine.num_failures,
     )
-
-
-def _under_way(traces: Sequence[AcceptanceTrace], batch: int) -> list[AcceptanceTrace]:
-    """What a steady state would be at work on at a random moment: long requests more often, each somewhere in its output."""
-    rng = random.Random(batch)
-    chosen = rng.choices(traces, weights=[trace.num_output for trace in traces], k=batch)
-    return [trace.after(rng.randrange(trace.num_output)) for trace in chosen]
 
 
 def _after_whole_blocks(trace: AcceptanceTrace) -> AcceptanceTrace:
@@ -114,7 +105,7 @@ def serve(
     served: ServedModel,
     traces: Sequence[AcceptanceTrace],
     arrivals: Iterable[int],
-    make: MakePolicy,
+    make: Arm,
     *,
     config: EngineConfig = SIMULATED,
     give_up: Callable[[Lifetime], bool] | None = None,

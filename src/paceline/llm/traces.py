@@ -231,6 +231,13 @@ def pick(traces: Sequence[AcceptanceTrace], workload: str, count: int, *, seed: 
     return [next(queues[index % len(queues)]) for index in range(count)]
 
 
+def under_way(traces: Sequence[AcceptanceTrace], count: int) -> list[AcceptanceTrace]:
+    """What a steady load of ``traces`` is at work on at a random moment: long requests more often, each at any point."""
+    rng = random.Random(count)
+    chosen = rng.choices(traces, weights=[trace.num_output for trace in traces], k=count)
+    return [trace.after(rng.randrange(trace.num_output)) for trace in chosen]
+
+
 def _shuffled(traces: list[AcceptanceTrace], rng: random.Random) -> Iterator[AcceptanceTrace]:
     while True:
         order = list(traces)

@@ -20,7 +20,6 @@ from paceline.llm.config import EngineConfig
 from paceline.llm.draft.proposer import Proposer
 from paceline.llm.load import StepLoad
 from paceline.llm.plan import Chunk, Outcome, StepPlan
-from paceline.llm.profile import cells
 from paceline.llm.published import ServedModel
 from paceline.llm.request import Request
 from paceline.llm.scheduler import Limits, Scheduler
@@ -29,13 +28,13 @@ from paceline.llm.simulated import VOCAB_SIZE, Foresight, SimulatedHeads, Simula
 from paceline.llm.speculation import Policy, PolicySetup, make_policy
 from paceline.llm.speculator import Speculator
 from paceline.llm.step_cost import StepCost
-from paceline.llm.step_model import StepModel
+from paceline.llm.step_model import ProfiledCell, StepModel
 from paceline.llm.traces import AcceptanceTrace
 from paceline.metrics import Lifetime
 from paceline.scheduling import Wait
 
-MakePolicy = Callable[[PolicySetup, Foresight], Policy]
-"""Makes the policy of a simulation; only an oracle uses what a simulation knows."""
+Arm = Callable[[PolicySetup, Foresight], Policy]
+"""One side of a comparison: makes its policy; only an oracle uses what a simulation knows."""
 
 
 SIMULATED = EngineConfig(
@@ -46,7 +45,7 @@ SIMULATED = EngineConfig(
 _NUM_LOGITS = 128_256  # of a row, as the Llama 3 family has them
 
 
-def named_policy(name: str) -> MakePolicy:
+def named_policy(name: str) -> Arm:
     """A maker of the policy that the command line calls ``name``."""
     return lambda setup, foresight: make_policy(name, setup)
 
@@ -62,7 +61,7 @@ class VirtualEngine:
         self,
         served: ServedModel,
         traces: Sequence[AcceptanceTrace],
-        make: MakePolicy,
+        make: Arm,
         config: EngineConfig,
         *,
         cost_factor: float = 1.0,
@@ -196,11 +195,21 @@ class Meter:
             self.num_steps += 1
 
 
+# What a live engine measures: rows of one sequence, several sequences, long contexts.
+_CELLS = (
+    *(ProfiledCell(rows, 64, 1, rows - 1) for rows in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512)),
+    *(ProfiledCell(seqs, 64 * seqs, seqs, 0) for seqs in (2, 4, 8, 16, 32, 64)),
+    *(
+        ProfiledCell(*cell)
+        for cell in ((8, 64, 1, 0), (32, 512, 8, 0), (1, 1024, 1, 0), (8, 1024, 1, 0), (8, 4096, 8, 0))
+    ),
+)
+
+
 def profiled_cost(served: ServedModel, config: EngineConfig, factor: float = 1.0) -> StepCost:
     """The engine's cost model after a profile of this device in which everything took ``factor`` times as long."""
-    first, more = cells(config.max_batched_tokens, config.max_num_seqs, served.max_model_len)
-    profile = Table([sorted({float(value) for value in axis}) for axis in zip(*first, *more, strict=True)])
-    for cell in (*first, *more):
+    profile = Table([sorted({float(value) for value in axis}) for axis in zip(*_CELLS, strict=True)])
+    for cell in _CELLS:
         profile.profile(cell, [factor * served.step_s(cell.load, verifies=cell.num_rows > cell.num_seqs)])
     cost = StepCost(StepModel(config.max_batched_tokens, _NUM_LOGITS))
     cost.use(profile)

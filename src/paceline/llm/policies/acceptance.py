@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import final
 
 from paceline.llm.draft.tree import MAX_NODES, DraftTree
@@ -25,10 +26,10 @@ CHAINS = [tuple(range(-1, size - 1)) for size in range(MAX_NODES + 1)]  # the pa
 NUM_FORMS = 5  # never asked, cold, lukewarm, warm, hot
 UNKNOWN_FORM = 0
 _FORM_EDGES = (0.2, 1.5, 5.0)  # of the recent run of agreement, tokens
-_FORM_GUESSES = (0.5,) * NUM_FORMS
+_FORM_GUESSES = (0.5, 0.5, 0.5, 0.6, 0.8)
 
 MEMORY = 0.99  # share of the evidence that a step leaves
-_LEAST_MEMORY = 32.0  # tries that age alone cannot take away
+LEAST_MEMORY = 200.0  # tries that age alone cannot take away
 _STRENGTHS = (8.0, 16.0, 16.0)  # imagined tries: of all depths, of a depth, of a cell
 
 
@@ -77,9 +78,9 @@ class RateTable:
             expected += rates[cell]
         return expected
 
-    def refresh(self, num_steps: int = 0) -> None:
-        """Computes ``rates`` anew, ``num_steps`` after the last time."""
-        self._age(num_steps)
+    def refresh(self, num_steps: int = 0, least: float = LEAST_MEMORY) -> None:
+        """Computes ``rates`` anew, ``num_steps`` after the last time; ``least`` tries survive."""
+        self._age(num_steps, least)
         keys = self.num_keys
         row = self._row(0, self._guesses)
         rates = list(row)
@@ -100,11 +101,11 @@ class RateTable:
         guesses = _leaning(guesses, hits, tries, _STRENGTHS[1])
         return [(h + strength * guess) / (t + strength) for h, t, guess in zip(hits, tries, guesses, strict=True)]
 
-    def _age(self, num_steps: int) -> None:
+    def _age(self, num_steps: int, least: float) -> None:
         total = sum(self.tries)
-        if not num_steps or total <= _LEAST_MEMORY:
+        if not num_steps or total <= least:
             return
-        keep = max(MEMORY**num_steps, _LEAST_MEMORY / total)
+        keep = max(MEMORY**num_steps, least / total)
         self.hits = [value * keep for value in self.hits]
         self.tries = [value * keep for value in self.tries]
 
@@ -144,22 +145,32 @@ def _leaning(guesses: list[float], hits: list[float], tries: list[float], streng
     return [1.0 - (1.0 - guess) * factor for guess in guesses]
 
 
-def observe_chain(table: RateTable, raw: Sequence[float], num_hits: int, *, miss: bool) -> float:
+@lru_cache(maxsize=512)
+def _cells(raw: tuple[float, ...]) -> tuple[int, ...]:
+    """Where the nodes of a chain with survivals ``raw`` stand in a calibration: asked when it is made and when graded."""
+    cells, above, first = [], 1.0, 0
+    for share in raw:
+        cells.append(first + (_BIN[int(64.0 * share / above)] if above > 0.0 else 0))
+        above = share
+        if first < _DEEPEST * NUM_BINS:
+            first += NUM_BINS
+    return tuple(cells)
+
+
+def observe_chain(table: RateTable, raw: tuple[float, ...], num_hits: int, *, miss: bool) -> float:
     """Calibration by a chain with survivals ``raw`` of which the first ``num_hits`` nodes were right; the hits that
     were to be expected.
     """
-    hits, tries, rates, bins, above, cell = table.hits, table.tries, table.rates, _BIN, 1.0, 0
+    hits, tries, rates, cells = table.hits, table.tries, table.rates, _cells(raw)
     expected = 0.0
-    for place in range(num_hits + miss):
-        share = raw[place]
-        key = cell + (bins[int(64.0 * share / above)] if above > 0.0 else 0)
-        tries[key] += 1.0
-        expected += rates[key]
-        if place < num_hits:
-            hits[key] += 1.0
-        above = share
-        if cell < _DEEPEST * NUM_BINS:
-            cell += NUM_BINS
+    for cell in cells[:num_hits]:
+        hits[cell] += 1.0
+        tries[cell] += 1.0
+        expected += rates[cell]
+    if miss:
+        cell = cells[num_hits]
+        tries[cell] += 1.0
+        expected += rates[cell]
     return expected
 
 
@@ -226,17 +237,14 @@ def calibrated(tree: DraftTree, rates: Sequence[float], odds: float) -> list[flo
     >>> [[round(share, 4) for share in calibrated(tree, calibration().rates, odds)] for odds in (1.0, 2.0)]
     [[0.9, 0.54], [0.9474, 0.7105]]
     """
-    raw, size, bins = tree.survival, len(tree.tokens), _BIN
+    raw, size = tree.survival, len(tree.tokens)
     chances: list[float] = []
     if tree.parents == CHAINS[size]:
-        above, chance, cell = 1.0, 1.0, 0
-        for share in raw:
-            rate = rates[cell + (bins[int(64.0 * share / above)] if above > 0.0 else 0)]
-            chance *= rate * odds / (1.0 - rate + rate * odds)
+        chance = 1.0
+        for cell in _cells(raw):
+            better = rates[cell] * odds
+            chance *= better / (1.0 - rates[cell] + better)
             chances.append(chance)
-            above = share
-            if cell < _DEEPEST * NUM_BINS:
-                cell += NUM_BINS
         return chances
     cells: list[int] = []
     for node, parent in enumerate(tree.parents):

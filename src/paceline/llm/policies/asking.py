@@ -19,6 +19,7 @@ from paceline.llm.policies.evidence import Grades, forms_in
 _CHEAP = 0.1  # of a plain step, for one request: such proposers are asked first, and on mere hope
 _SAME_PRICE = 0.05
 _FADING = 256.0  # steps after which old evidence is doubted half
+_CHEAPER = 1024.0  # after which a call may take half of what it took
 _HOPE = 1.28  # standard deviations: one chance in ten to be better still
 
 
@@ -90,6 +91,10 @@ class Wishes:
     def _add(self, wishes: list[Wish], proposer: int, kind: int, form: int, missed: list[float]) -> None:
         curve = self._survival(proposer, kind, form)
         gain, depth = self._worth(proposer, curve, missed)
+        if self.is_cheap(proposer):
+            promised = self._grades[proposer].surplus[kind][form] - self._member_price(proposer)
+            if promised > gain:
+                gain, depth = promised, self._max_draft
         hoped = gain <= 0.0
         if hoped and (form != UNKNOWN_FORM or not self.is_cheap(proposer)):
             return
@@ -101,6 +106,11 @@ class Wishes:
     def _net(self, proposer: int, kind: int, form: int, missed: list[float]) -> float:
         gain, _ = self._worth(proposer, self._survival(proposer, kind, form), missed)
         return gain - self.price.per_s * self._costs[proposer].shared_s / self.price.num_members
+
+    def _member_price(self, proposer: int) -> float:
+        """What a full draft for one more request costs, in tokens."""
+        cost = self._costs[proposer]
+        return self.price.per_s * (cost.per_member_s + cost.per_member_depth_s * self._max_draft)
 
     def _worth(self, proposer: int, curve: Sequence[float], missed: Sequence[float]) -> tuple[float, int]:
         """The most tokens that asking brings, and at what depth."""
@@ -135,7 +145,8 @@ class Wishes:
             hits, tries = faded * sum(table.hits[cells]), faded * sum(table.tries[cells])
             chance *= Rate((hits + 1.0, tries - hits + 1.0)).bounds(_HOPE)[1]
             tokens += num_members * chance
-            seconds = price.plain_s + cost.seconds(num_members, depth + 1) + num_members * (depth + 1) * row_s
+            draft_s = cost.seconds(num_members, depth + 1) / (1.0 + age / _CHEAPER)
+            seconds = price.plain_s + draft_s + num_members * (depth + 1) * row_s
             option = Option(proposer, tokens, seconds)
             if option.goodput > best.goodput:
                 best = option

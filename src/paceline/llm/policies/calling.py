@@ -21,12 +21,11 @@ class CallCost:
     """Seconds of a call for ``members`` requests, ``depth`` tokens deep: a plane with their product.
 
     >>> cost = CallCost()
+    >>> cost.observe(1, 1, 60.0)                     # a first use tells of itself alone
     >>> for members, depth in [(1, 1), (1, 8), (8, 1), (8, 8)] * 8:
     ...     cost.observe(members, depth, 0.001 + 0.0005 * depth)
     >>> round(cost.seconds(4, 4), 4), cost.known
     (0.003, True)
-
-    Calls of depth 0 only catch up: no part of this.
     """
 
     __slots__ = ("_line", "catches_up", "num_calls", "per_depth_s", "per_member_depth_s", "per_member_s", "shared_s")
@@ -39,11 +38,11 @@ class CallCost:
 
     @property
     def known(self) -> bool:
-        return self.num_calls > 0
+        return self.num_calls > 1
 
     def observe(self, members: int, depth: int, seconds: float) -> None:
         self.num_calls += 1
-        if self.num_calls > _ALL and self.num_calls % _EVERY:
+        if self.num_calls == 1 or (self.num_calls > _ALL and self.num_calls % _EVERY):
             return
         self._line.observe((members, depth), seconds)
         self.shared_s, self.per_member_s, self.per_depth_s, self.per_member_depth_s = self._line.coefficients

@@ -10,6 +10,7 @@ from paceline.llm.draft.proposer import Context
 from paceline.llm.draft.tree import DraftTree
 from paceline.llm.policies.acceptance import (
     CHAINS,
+    LEAST_MEMORY,
     MEMORY,
     NUM_FORMS,
     UNKNOWN_FORM,
@@ -29,10 +30,12 @@ _LONGEST_RUN = 32.0  # tokens of agreement that are remembered
 _REQUEST_MEMORY = 0.98  # share of a request's own evidence that a proposal leaves
 _REQUEST_STRENGTH = 8.0  # imagined hits, and misses
 _FORM_STRENGTH = 16.0
-_WATCHED = 0.95  # share of the latest hits that a proposal leaves
+_PROMISED = 0.1  # weight of the latest proposal in what is expected of the next
+_WATCHED = 0.92  # share of the latest hits that a proposal leaves
 _TELLING = 12.0  # hits, seen or expected, from which
 _CHANGED = 0.5  # such a share of them tells of other traffic
-_FORGETTING = 200  # steps that a change ages all evidence by
+_FORGETTING = 200  # steps that a change ages all evidence by,
+_LEFT = 16.0  # down to so many tries
 _MOST_CAUGHT_UP = 16.0  # tries that one catch-up may count for
 
 
@@ -51,6 +54,8 @@ class Pending(NamedTuple):
     start: int  # where in the tokens it begins
     tree: DraftTree
     depth: int  # asked for
+    form: int  # of the proposer when it was asked
+    noted: int = 0  # tokens of it that are known to agree, and count for the form of today
 
 
 @final
@@ -104,26 +109,39 @@ def forms_in(code: int, num_proposers: int) -> tuple[int, list[int]]:
 class Grades:
     """What all requests together say of one proposer, by temperature class."""
 
-    __slots__ = ("_expected", "_hits", "calibrations", "forecasts", "has_changed", "num_graded", "odds")
+    __slots__ = ("_expected", "_hits", "calibrations", "forecasts", "has_changed", "num_graded", "odds", "surplus")
 
     def __init__(self) -> None:
         self.calibrations = [calibration() for _ in range(NUM_CLASSES)]
         self.forecasts = [forecast() for _ in range(NUM_CLASSES)]
         self.odds = [[OddsRatio(_FORM_STRENGTH) for _ in range(NUM_FORMS)] for _ in range(NUM_CLASSES)]
+        # tokens beyond the price of their rows that a proposal promised of late, by form: what forecasts cannot tell
+        # is that some proposals know that they are good
+        self.surplus = [[0.0] * NUM_FORMS for _ in range(NUM_CLASSES)]
         self.num_graded = 0
         self._hits = self._expected = 0.0  # of the latest proposals
         self.has_changed = False  # they went quite another way than was to be expected
 
     def refresh(self, num_steps: int) -> None:
         """Computes rates anew, ``num_steps`` after the last time; most of what is known is forgotten after a change."""
+        least = LEAST_MEMORY
         if self.has_changed:
-            num_steps = max(num_steps, _FORGETTING)
+            num_steps, least = max(num_steps, _FORGETTING), _LEFT
             self.has_changed = False
         for table in (*self.calibrations, *self.forecasts):
             if any(table.tries):
-                table.refresh(num_steps)
+                table.refresh(num_steps, least)
         for ratio in chain.from_iterable(self.odds):
             ratio.age(MEMORY**num_steps)
+
+    def promise(self, history: History, record: Record, chances: Sequence[float], per_row: float) -> None:
+        """A proposal with these survivals was made when a row cost ``per_row`` tokens."""
+        surplus = self.surplus[history.kind]
+        total = 0.0
+        for chance in chances:
+            if chance > per_row:
+                total += chance - per_row
+        surplus[record.form] += _PROMISED * (total - surplus[record.form])
 
     def _watch(self, hits: float, expected: float) -> None:
         self._hits = _WATCHED * self._hits + hits
@@ -160,18 +178,19 @@ class Grades:
             expected = observe_chain(calibration, tree.survival, agreed, miss=missed)
         else:
             expected = _count_nodes(calibration, tree, path, tried)
-        ratio = self.odds[history.kind][record.form]
+        ratio = self.odds[history.kind][proposal.form]
         record.odds.age(_REQUEST_MEMORY)
         record.odds.observe(float(agreed), ratio.applied(expected, tries), tries)
         ratio.observe(float(agreed), expected, tries)
         ended = missed or (leaf and agreed < proposal.depth)  # a leaf: it had no more to offer
-        self._watch(agreed, self.forecasts[history.kind].observe_run(agreed, record.form, miss=ended))
+        self._watch(agreed, self.forecasts[history.kind].observe_run(agreed, proposal.form, miss=ended))
         self.num_graded += 1
-        record.note(agreed, ended=missed)
+        record.note(agreed - proposal.noted, ended=missed)
         return True
 
     def miss(self, history: History, record: Record) -> None:
         """It was asked and had nothing to offer."""
+        self.surplus[history.kind][record.form] *= 1.0 - _PROMISED
         self._watch(0, self.forecasts[history.kind].observe_run(0, record.form, miss=True))
         record.note(0, ended=True)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import final
 
-from paceline.decision.rates import Average
 from paceline.llm.draft.proposer import Context
 from paceline.llm.draft.tree import DraftTree
 from paceline.llm.policies.calling import CallCost
@@ -32,6 +31,9 @@ _LOOK_PER_SEQ_S = 1e-6
 _NAP_SHARE = 0.0025  # of all time that looks may take while nothing pays
 _FIRST_NODES = 2  # verified now and then while costs are unknown
 _FIRST_EVERY = 16
+_EXTRA_WEIGHT = 0.1  # of the newest step in what verifying takes beyond its rows
+_MOST_SURPRISE = 0.5  # of a plain step that one step may teach
+_EXTRA_MEMORY = 2048.0  # plain steps that take away all doubts of it
 _CURVE_GRAIN = 16  # rows by which curves grow
 _LEAST_OF_PRICE = 0.25  # of the price of a row: nodes that bring less pay on no step of a staircase
 
@@ -56,7 +58,7 @@ class Goodput:
         self._bucket = 0
         self._repriced = 0  # the step at which it was done last
         self._drafted = 0  # steps since a plain one was measured
-        self._extra_s = Average(0.05)  # what verifying takes beyond its rows
+        self._extra_s = 0.0  # what verifying takes beyond its rows
         self._curve: Sequence[float] = (0.0,)  # of this step
         self._asks: Sequence[Ask] = ()
         self._chosen = NOTHING
@@ -84,13 +86,13 @@ class Goodput:
             self._planner.reason = "to measure it"
             self._asks = ()
         else:
-            self._asks = self._planner.asks(step, self._naps.step, self._extra_s.mean)
+            self._asks = self._planner.asks(step, self._naps.step, self._extra_s)
         return self._asks
 
     def choose(self, step: StepView, proposals: Sequence[Proposal], draft_s: float) -> Mapping[int, DraftTree]:
-        least = _LEAST_OF_PRICE * self._planner.wishes.price.per_row
-        drafts = scored(proposals, self._index, self._grading, self._merging, step.contexts)
-        places, chances = drafts.ranked(step.spare_rows, least)
+        per_row = self._planner.wishes.price.per_row
+        drafts = scored(proposals, self._index, self._grading, self._merging, step.contexts, per_row)
+        places, chances = drafts.ranked(step.spare_rows, _LEAST_OF_PRICE * per_row)
         if len(self._curve) <= len(chances):
             grown = (len(chances) // _CURVE_GRAIN + 1) * _CURVE_GRAIN
             self._curve = self._cost.curve(step.load, grown)
@@ -98,7 +100,7 @@ class Goodput:
         if plain_s <= 0.0:
             best = Selection(min(_FIRST_NODES, len(chances)), 0.0, 0.0)
         else:
-            best = select(chances, tokens, self._curve, draft_s, self._extra_s.mean)
+            best = select(chances, tokens, self._curve, draft_s, self._extra_s)
             if best.num_nodes and not self._planner.active:
                 gain = (tokens + best.gain) * (draft_s + plain_s) / (best.seconds * tokens) - 1.0
                 if not self._planner.starts(self._naps.step, gain):
@@ -112,6 +114,8 @@ class Goodput:
         calls_s = self._note_calls(result)
         plain_s, chosen, planner = self._curve[0], self._chosen, self._planner
         predicted_s = chosen.seconds or plain_s + calls_s
+        if planner.active and result.proposals and not chosen.num_nodes:
+            planner.reason = "no draft is good enough"
         if plain_s > 0.0:
             if not result.disturbed:
                 self._account(step, result, predicted_s)
@@ -128,7 +132,7 @@ class Goodput:
             "goodput_tokens_per_s": max(planner.wishes.price.per_s, planner.goodput if planner.active else 0.0),
             "predicted_gain": planner.gain,
             "row_price_tokens": planner.wishes.price.per_row,
-            "verify_overhead_s": self._extra_s.mean,
+            "verify_overhead_s": self._extra_s,
             "ledger_balance_s": ledger.balance_s,
             "ledger_time_s": ledger.time_s,
             "ledger_trips": float(ledger.num_trips),
@@ -154,6 +158,7 @@ class Goodput:
             self._planner.reset(is_new=self._naps.is_new)
         if rested:
             self._ledger.rest(rested, plain_s)
+            self._extra_s *= max(0.0, 1.0 - rested / _EXTRA_MEMORY)
         self._planner.looks.earn(plain_s, rested + 1)
         self._grading.settle(at, rested=rested > 0)
         if rested or changed or at - self._repriced >= _REPRICED:
@@ -201,8 +206,8 @@ class Goodput:
                 self._naps.cool(self._ledger.cooldown)
         if chosen.num_nodes:
             self._drafted += 1
-            extra_s = result.seconds - chosen.seconds + self._extra_s.mean
-            self._extra_s.observe(min(max(extra_s, 0.0), plain_s))
+            surprise_s = min(result.seconds - chosen.seconds, _MOST_SURPRISE * plain_s)
+            self._extra_s = max(0.0, self._extra_s + _EXTRA_WEIGHT * surprise_s)
         self._planner.expect((tokens + chosen.gain) / predicted_s, chosen.num_nodes)
 
     def _rest(self, num_sequences: int, calls_s: float) -> None:

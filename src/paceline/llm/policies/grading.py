@@ -79,17 +79,20 @@ class Grading:
             context = step.contexts[member]
             history = self._history(context)
             record = history.records[proposer]
+            form = record.form
             _close(grades, history, record)
             emitted = result.num_emitted[member]
             if count > full and (place - self._turn) % count >= full and member in result.verified:
                 record.note(emitted - 1, ended=emitted <= len(result.verified[member]))
             else:
                 depth = min(depths.get(name, 0), step.limits[member])
-                proposal = Pending(len(context.tokens) - emitted, tree, depth)
+                proposal = Pending(len(context.tokens) - emitted, tree, depth, form)
                 if not grades.grade(history, record, proposal, last=False):
-                    record.pending = proposal
+                    record.note(emitted, ended=False)
+                    record.pending = proposal._replace(noted=emitted)
                     self._open.append((grades, history, record))
-            history.recode()
+            if record.form != form:
+                history.recode()
         self._turn = (self._turn + full) % max(count, 1)
         for name, member, hits, tries in result.evidence:
             proposer = self._index[name]

@@ -24,7 +24,8 @@ class Entry(NamedTuple):
 
 @final
 class Journal:
-    """
+    """The latest 64.
+
     >>> journal = Journal()
     >>> journal.add(Entry(7, "pays", 0.5, [Ask("lookup", (0, 1), 4)], 0.010, 0.011, 2, 6))
     >>> journal.reasons()[0].option, journal.reasons()[0].reason

@@ -38,6 +38,8 @@ class Ledger:
 
     def rest(self, num_steps: int, plain_s: float) -> None:
         """So many plain steps have passed, each of about ``plain_s``."""
+        if not self.time_s:
+            self.time_s = _WINDOW * plain_s
         keep = math.exp(-num_steps / _WINDOW)
         self.balance_s *= keep
         self.time_s = keep * self.time_s + (1.0 - keep) * _WINDOW * plain_s

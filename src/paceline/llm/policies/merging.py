@@ -11,7 +11,7 @@ from paceline.llm.policies.selection import likeliest
 _ALONE, _AGREED, _DIFFERS = -1, 0, 1
 _NUM_BINS = 8
 _STRENGTH = 8.0  # imagined hits of a cell
-_MOST_GRADED = 4  # trees a step
+_GRADED = 8  # trees a step, if they are more, in turn
 _AGED = 256  # graded nodes after which
 _KEEP = 0.8  # of the evidence counts
 
@@ -39,7 +39,7 @@ class Merging:
     ((5, 6, 7), (-1, 0, 0), [0.8, 0.53, 0.13])
     """
 
-    __slots__ = ("_expected", "_factors", "_hits", "_num_graded", "_open")
+    __slots__ = ("_expected", "_factors", "_hits", "_num_graded", "_num_merged", "_open", "_stride", "_turn")
 
     def __init__(self) -> None:
         cells = 4 * _NUM_BINS  # by kind, first token or later, share
@@ -47,6 +47,9 @@ class Merging:
         self._expected = [0.0] * cells
         self._factors = [1.0] * cells
         self._num_graded = 0
+        self._num_merged = 0  # in this step, from the turn on
+        self._stride = 1  # of so many trees one is graded
+        self._turn = 0
         self._open: list[_Merged] = []
 
     def merged(self, one: DraftTree, other: DraftTree, context: Context) -> DraftTree:
@@ -64,7 +67,8 @@ class Merging:
             chance = share if cell < 0 else min(1.0, share * factors[cell])
             survival.append(chance * survival[parent] if parent >= 0 else chance)
         tree = DraftTree(union.tokens, union.parents, tuple(survival))
-        if len(self._open) < _MOST_GRADED:
+        self._num_merged += 1
+        if self._num_merged % self._stride == 0:
             self._open.append(_Merged(context, len(context.tokens), tree, shares, cells))
         return tree if len(tree) <= MAX_NODES else tree.keep(likeliest(survival, MAX_NODES))
 
@@ -73,6 +77,9 @@ class Merging:
         for entry in self._open:
             self._grade(entry)
         self._open.clear()
+        self._stride = 1 + self._num_merged // _GRADED
+        self._turn = (self._turn + 1) % self._stride
+        self._num_merged = self._turn
         if self._num_graded >= _AGED:
             self._num_graded = 0
             self._hits = [_KEEP * hits for hits in self._hits]

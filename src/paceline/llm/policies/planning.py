@@ -11,7 +11,10 @@ from paceline.llm.policies.grading import Grading
 from paceline.llm.policies.looking import Looks
 from paceline.llm.speculation import Ask, StepView
 
-_MIN_GAIN = 0.05  # to leave plain decoding; to stay away from it, any gain will do
+_MIN_GAIN = 0.05  # to leave plain decoding
+_LEAST_GAIN = 0.01  # to stay away from it
+_OWN_S = 25e-6  # what policy and engine do besides for a step with drafts, and for each draft
+_OWN_PER_DRAFT_S = 5e-6
 _DWELL = 8  # steps for which a start stands
 _TURN = 4  # steps between looks on hope while drafts pay
 _DEEPENED = 32  # steps between drafts that are
@@ -105,9 +108,9 @@ class Planner:
     def _net(self, wanted: Sequence[_Want], extra_s: float) -> float:
         """Tokens that are left when all is paid; who cannot pay for the shared part of a call is not asked."""
         per_s = self.wishes.price.per_s
-        net = -per_s * extra_s
+        net = -per_s * (extra_s + _OWN_S)
         for want, cost in zip(wanted, self._calls, strict=True):
-            left = want.gain - per_s * cost.shared_s
+            left = want.gain - per_s * (cost.shared_s + _OWN_PER_DRAFT_S * len(want.members))
             if left > 0.0:
                 net += left
             else:
@@ -115,14 +118,17 @@ class Planner:
         return net
 
     def _switch(self, at: int) -> None:
-        """Drafting begins for a clear gain, and ends, after a while, when there is none at all."""
+        """Drafting begins for a clear gain, and ends, after a while, when there is next to none."""
         if not self.active:
             self.reason = "too little to gain"
             if self.gain > _MIN_GAIN:
                 self.start(at, self.gain)
-        elif self.gain <= 0.0 and at - self._since >= _DWELL:
-            self.active = False
-            self.reason = "nothing to gain"
+        elif self.gain >= _LEAST_GAIN:
+            self.reason = "pays"
+        elif at - self._since >= _DWELL:
+            self.stop("nothing to gain")
+        else:
+            self.reason = "given time"
 
     def start(self, at: int, gain: float) -> None:
         """Drafts pay from here on."""
@@ -136,7 +142,7 @@ class Planner:
         asks = []
         for proposer, want in enumerate(wanted):
             members = want.members if self.active else []
-            hoped = want.hoped
+            hoped = want.hoped if self.looks.can_pay else []
             if looking and self.wishes.is_cheap(proposer):
                 hoped += self.looks.in_turn(proposer, step, members + hoped)
             if members or hoped:

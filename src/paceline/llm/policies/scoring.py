@@ -63,13 +63,19 @@ def scored(
     grading: Grading,
     merging: Merging,
     contexts: Sequence[Context],
+    per_row: float,
 ) -> Drafts:
-    """The proposals with what became of their like; those for the same member become one tree."""
+    """The proposals with what became of their like; those for the same member become one tree.
+
+    ``per_row`` is the price of a row in tokens.
+    """
     trees: dict[int, tuple[DraftTree, list[float]]] = {}
     for name, member, tree in proposals:
         proposer = index[name]
         history = grading.histories[contexts[member]]
-        chances = grading.grades[proposer].chances(history, history.records[proposer], tree)
+        grades, record = grading.grades[proposer], history.records[proposer]
+        chances = grades.chances(history, record, tree)
+        grades.promise(history, record, chances, per_row)
         other = trees.get(member)
         if other is not None:
             tree = DraftTree(tree.tokens, tree.parents, tuple(chances))
