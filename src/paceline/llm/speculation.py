@@ -71,7 +71,8 @@ class Evidence(NamedTuple):
 class StepResult:
     """A step that ran. The emitted tokens stand at the ends of ``contexts[i].tokens``, ``num_emitted[i]`` of them.
 
-    ``seconds`` is the whole step, drafting included. ``disturbed`` steps tell nothing about time.
+    ``seconds`` is the whole step, with drafting and with what learning took after the one before. ``disturbed`` steps
+    tell nothing about time.
     """
 
     seconds: float
@@ -80,6 +81,7 @@ class StepResult:
     evidence: Sequence[Evidence]
     verified: Mapping[int, DraftTree]  # by member
     num_emitted: Sequence[int]
+    own_s: float = 0.0  # in the policy itself, since the last result
     disturbed: bool = False
 
 

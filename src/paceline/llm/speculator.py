@@ -55,6 +55,8 @@ class Speculator:
         self._contexts: dict[Sequence, Context] = {}
         self._step: _Step | None = None  # drafted and not yet learned from
         self._counts = Counts()
+        self._deciding = 0  # µs that the policy took since the last result
+        self._learning = 0  # of them, after the last step that it learned from
 
     # ── sequences ────────────────────────────────────────────────────────────────────────────
 
@@ -99,7 +101,7 @@ class Speculator:
         if not sequences:
             return plan
         step = self._step = _Step(self._view(plan, sequences, now), sequences)
-        asks = self._guarded("policy", self._policy.order, step.view)
+        asks = self._decide(self._policy.order, step.view)
         if not asks:
             return plan
         began = self._clock.now()
@@ -109,7 +111,7 @@ class Speculator:
         self._counts.drafting += drafting
         if step.proposals:
             draft_s = to_seconds(drafting)
-            step.verified = self._guarded("policy", self._choose, step.view, step.proposals, draft_s) or {}
+            step.verified = self._decide(self._choose, step.view, step.proposals, draft_s) or {}
         trees = {sequences[member]: tree for member, tree in step.verified.items()}
         return self._scheduler.extend(plan, trees, drafting)
 
@@ -196,16 +198,26 @@ class Speculator:
                 if chunk.tree.tokens:
                     self._counts.draft(chunk.tree, outcome)
         result = StepResult(
-            seconds=to_seconds(now - plan.started),
+            seconds=to_seconds(now - plan.started + self._learning),
             calls=step.calls,
             proposals=step.proposals,
             evidence=step.evidence,
             verified=step.verified,
             num_emitted=[emitted[sequence] for sequence in step.sequences],
+            own_s=to_seconds(self._deciding),
             disturbed=plan.disturbed,
         )
         self._step = None
-        self._guarded("policy", self._policy.learn, step.view, result)
+        self._deciding = 0
+        self._decide(self._policy.learn, step.view, result)
+        self._learning = self._deciding
+
+    def _decide(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """A call of the policy, and the time it took."""
+        began = self._clock.now()
+        answer = self._guarded("policy", call, *args, **kwargs)
+        self._deciding += self._clock.now() - began
+        return answer
 
     def _guarded(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """The call's answer; None, and a count for ``name``, if it raises."""

@@ -17,7 +17,8 @@ from paceline.llm.policies.calling import CallCost
 from paceline.llm.policies.evidence import Grades, forms_in
 
 _CHEAP = 0.1  # of a plain step, for one request: such proposers are asked first, and on mere hope
-_SAME_PRICE = 0.05
+_SAME_ROW_PRICE = 0.08
+_SAME_PRICE = 0.3
 _FADING = 256.0  # steps after which old evidence is doubted half
 _CHEAPER = 1024.0  # after which a call may take half of what it took
 _HOPE = 1.28  # standard deviations: one chance in ten to be better still
@@ -32,8 +33,9 @@ class Price(NamedTuple):
     num_members: float  # requests that share a call
 
     def differs(self, other: Price) -> bool:
-        """By enough to decide anew."""
-        return any(abs(new - old) > _SAME_PRICE * old for new, old in zip(self, other, strict=True))
+        """By enough to decide anew: what a row costs in tokens matters most, and changes least with the machine's pace."""
+        row = abs(self.per_row - other.per_row) > _SAME_ROW_PRICE * other.per_row
+        return row or any(abs(new - old) > _SAME_PRICE * old for new, old in zip(self, other, strict=True))
 
 
 class Wish(NamedTuple):

@@ -16,7 +16,7 @@ from paceline.llm.draft.tree import DraftTree
 from paceline.llm.policies.calling import CallCost
 from paceline.llm.policies.grading import Grading
 from paceline.llm.policies.journal import Entry, Journal
-from paceline.llm.policies.ledger import Ledger
+from paceline.llm.policies.ledger import Ledger, Trust
 from paceline.llm.policies.merging import Merging
 from paceline.llm.policies.naps import Naps
 from paceline.llm.policies.planning import Planner
@@ -26,9 +26,8 @@ from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, St
 
 _REPRICED = 8  # steps between looks at prices
 _MEASURED = 512  # drafted steps, then a plain one to know what it takes
-_LOOK_S = 20e-6  # of the policy itself: a look, and each sequence of it
-_LOOK_PER_SEQ_S = 1e-6
 _NAP_SHARE = 0.0025  # of all time that looks may take while nothing pays
+_NEW_SHARE = 0.01  # and looks at new sequences
 _FIRST_NODES = 2  # verified now and then while costs are unknown
 _FIRST_EVERY = 16
 _EXTRA_WEIGHT = 0.1  # of the newest step in what verifying takes beyond its rows
@@ -59,6 +58,7 @@ class Goodput:
         self._repriced = 0  # the step at which it was done last
         self._drafted = 0  # steps since a plain one was measured
         self._extra_s = 0.0  # what verifying takes beyond its rows
+        self._trust = Trust()
         self._curve: Sequence[float] = (0.0,)  # of this step
         self._asks: Sequence[Ask] = ()
         self._chosen = NOTHING
@@ -100,7 +100,7 @@ class Goodput:
         if plain_s <= 0.0:
             best = Selection(min(_FIRST_NODES, len(chances)), 0.0, 0.0)
         else:
-            best = select(chances, tokens, self._curve, draft_s, self._extra_s)
+            best = select(chances, tokens, self._curve, draft_s, self._extra_s, self._trust.share)
             if best.num_nodes and not self._planner.active:
                 gain = (tokens + best.gain) * (draft_s + plain_s) / (best.seconds * tokens) - 1.0
                 if not self._planner.starts(self._naps.step, gain):
@@ -112,6 +112,7 @@ class Goodput:
         self._grading.take(step, result, self._asks)
         self._merging.learn()
         calls_s = self._note_calls(result)
+        self._planner.learn_own(result.own_s, len(result.proposals))
         plain_s, chosen, planner = self._curve[0], self._chosen, self._planner
         predicted_s = chosen.seconds or plain_s + calls_s
         if planner.active and result.proposals and not chosen.num_nodes:
@@ -133,6 +134,7 @@ class Goodput:
             "predicted_gain": planner.gain,
             "row_price_tokens": planner.wishes.price.per_row,
             "verify_overhead_s": self._extra_s,
+            "kept_promises": self._trust.share,
             "ledger_balance_s": ledger.balance_s,
             "ledger_time_s": ledger.time_s,
             "ledger_trips": float(ledger.num_trips),
@@ -205,6 +207,7 @@ class Goodput:
                 self._planner.stop("it has cost too much")
                 self._naps.cool(self._ledger.cooldown)
         if chosen.num_nodes:
+            self._trust.observe(chosen.gain, sum(result.num_emitted) - len(result.num_emitted))
             self._drafted += 1
             surprise_s = min(result.seconds - chosen.seconds, _MOST_SURPRISE * plain_s)
             self._extra_s = max(0.0, self._extra_s + _EXTRA_WEIGHT * surprise_s)
@@ -214,9 +217,9 @@ class Goodput:
         if self._planner.active:
             self._naps.stay()
         elif self._naps.cooling == 0:
-            look_s = calls_s + _LOOK_S + _LOOK_PER_SEQ_S * num_sequences
+            look_s = calls_s + self._planner.own_s(num_sequences)
             longest = int(look_s / (_NAP_SHARE * self._curve[0])) if self._planner.looks.all_known else 0
-            self._naps.sleep(longest)
+            self._naps.sleep(longest, int(look_s / (_NEW_SHARE * self._curve[0])))
 
 
 def make(setup: PolicySetup) -> Goodput:

@@ -13,9 +13,9 @@ _REFRESH_STEPS = (16, 64)  # rates are computed anew after so many steps if enou
 _REFRESH_GRADES = 32
 _EARLY = 64  # grades, at first and after a change, for which every occasion is taken
 _SETTLED = 4  # steps between looks at proposals that wait
-_FEWEST_GRADES = 8  # proposals of a step that are graded node by node, in turn; of others only the end counts
+_FEWEST_GRADES = 4  # proposals of a step that are graded node by node, in turn; of others only the end counts
 _GRADE_SHARE = 0.01  # of the step that grading may take if they are more
-_GRADE_S = 3e-6  # of one proposal
+_GRADE_S = 10e-6  # of one proposal
 
 
 @final

@@ -6,7 +6,7 @@ from typing import final
 
 _FIRST = 8  # steps
 _LONGEST = 64
-_APART = 8  # steps between looks for the sake of new sequences
+_APART = 8  # least steps between looks for the sake of new sequences
 _NUM_BUCKETS = 32
 _AWAY = 256  # steps after which a load counts as new
 
@@ -24,12 +24,13 @@ class Naps:
     (8, 16)
     """
 
-    __slots__ = ("_due", "_dues", "_lengths", "_seen", "bucket", "cooled", "length", "step")
+    __slots__ = ("_due", "_dues", "_lengths", "_seen", "apart", "bucket", "cooled", "length", "step")
 
     def __init__(self) -> None:
         self.step = 0
         self.bucket = 0
         self.length = _FIRST  # of the next nap
+        self.apart = _APART  # steps between looks for the sake of new sequences
         self._due = 0
         self._dues = [0] * _NUM_BUCKETS
         self._lengths = [_FIRST] * _NUM_BUCKETS
@@ -43,8 +44,12 @@ class Naps:
             self._enter(num_decoding.bit_length())
         return step < self._due
 
-    def sleep(self, longest: int) -> None:
-        """A look found nothing: rest from the next step on, at most ``longest`` steps."""
+    def sleep(self, longest: int, apart: int = _APART) -> None:
+        """A look found nothing: rest from the next step on, at most ``longest`` steps.
+
+        New sequences may end a rest, but not sooner than ``apart`` steps from when they come.
+        """
+        self.apart = max(_APART, min(apart, _LONGEST))
         length = max(_FIRST, min(self.length, longest))
         self._due = self.step + 1 + length
         self.length = min(2 * length, _LONGEST)
@@ -56,8 +61,8 @@ class Naps:
 
     def wake(self) -> None:
         """There is a new sequence to look at."""
-        if self._due > self.step + _APART:
-            self._due = max(self.step + _APART, self.cooled[self.bucket])
+        if self._due > self.step + self.apart:
+            self._due = max(self.step + self.apart, self.cooled[self.bucket])
 
     @property
     def cooling(self) -> int:

@@ -13,8 +13,10 @@ from paceline.llm.speculation import Ask, StepView
 
 _MIN_GAIN = 0.05  # to leave plain decoding
 _LEAST_GAIN = 0.01  # to stay away from it
-_OWN_S = 25e-6  # what policy and engine do besides for a step with drafts, and for each draft
+_OWN_S = 25e-6  # what the policy itself takes for a step with drafts, and for each draft: in this proportion
 _OWN_PER_DRAFT_S = 5e-6
+_OWN_WEIGHT = 0.05  # of the newest step in how much slower or quicker it is here
+_OWN_RANGE = (0.0, 20.0)
 _DWELL = 8  # steps for which a start stands
 _TURN = 4  # steps between looks on hope while drafts pay
 _DEEPENED = 32  # steps between drafts that are
@@ -28,7 +30,7 @@ _WEIGHT = 0.1  # of the newest step in what is expected of the next
 class Planner:
     """Prices time by the goodput at hand, sums up what asking would bring, and decides with hysteresis."""
 
-    __slots__ = ("_calls", "_grading", "_kept", "_max_draft", "_names", "_nodes", "_since", "active", "gain", "goodput",
+    __slots__ = ("_calls", "_grading", "_kept", "_max_draft", "_names", "_nodes", "_own", "_since", "active", "gain", "goodput",
                  "hoped", "looks", "probe", "reason", "wishes")  # fmt: skip
 
     def __init__(self, names: Sequence[str], grading: Grading, calls: Sequence[CallCost], max_draft: int) -> None:
@@ -47,6 +49,17 @@ class Planner:
         self.reason = ""
         self.hoped: dict[int, int] = {}  # members asked on mere hope in this step, by proposer
         self.probe: Ask | None = None  # of this step
+        self._own = 1.0  # how much slower than said above the policy is here
+
+    def own_s(self, num_drafts: int) -> float:
+        """What the policy itself takes for a step with so many drafts."""
+        return self._own * (_OWN_S + _OWN_PER_DRAFT_S * num_drafts)
+
+    def learn_own(self, seconds: float, num_drafts: int) -> None:
+        """The policy took ``seconds`` for a step with so many drafts."""
+        low, high = _OWN_RANGE
+        seen = min(max(seconds / (_OWN_S + _OWN_PER_DRAFT_S * num_drafts), low), high)
+        self._own += _OWN_WEIGHT * (seen - self._own)
 
     def reset(self, *, is_new: bool) -> None:
         """The load is another; ``is_new``: it was not met lately."""
@@ -108,9 +121,9 @@ class Planner:
     def _net(self, wanted: Sequence[_Want], extra_s: float) -> float:
         """Tokens that are left when all is paid; who cannot pay for the shared part of a call is not asked."""
         per_s = self.wishes.price.per_s
-        net = -per_s * (extra_s + _OWN_S)
+        net = -per_s * (extra_s + self._own * _OWN_S)
         for want, cost in zip(wanted, self._calls, strict=True):
-            left = want.gain - per_s * (cost.shared_s + _OWN_PER_DRAFT_S * len(want.members))
+            left = want.gain - per_s * (cost.shared_s + self._own * _OWN_PER_DRAFT_S * len(want.members))
             if left > 0.0:
                 net += left
             else:
@@ -118,14 +131,14 @@ class Planner:
         return net
 
     def _switch(self, at: int) -> None:
-        """Drafting begins for a clear gain, and ends, after a while, when there is next to none."""
+        """Drafting begins for a clear gain; it ends for a clear loss, and after a while when there is next to no gain."""
         if not self.active:
             self.reason = "too little to gain"
             if self.gain > _MIN_GAIN:
                 self.start(at, self.gain)
         elif self.gain >= _LEAST_GAIN:
             self.reason = "pays"
-        elif at - self._since >= _DWELL:
+        elif self.gain < -_MIN_GAIN or at - self._since >= _DWELL:
             self.stop("nothing to gain")
         else:
             self.reason = "given time"

@@ -36,12 +36,17 @@ def likeliest(chances: Sequence[float], most: int, least: float = 0.0) -> list[i
 
 
 def select(
-    chances: Sequence[float], num_tokens: float, curve: Sequence[float], draft_s: float, extra_s: float = 0.0
+    chances: Sequence[float],
+    num_tokens: float,
+    curve: Sequence[float],
+    draft_s: float,
+    extra_s: float = 0.0,
+    trust: float = 1.0,
 ) -> Selection:
     """The prefix of ``chances`` (falling) with the best tokens per second: exact when cost depends on row counts only.
 
     ``curve[n]`` is the time with n more rows (0: unknown, never chosen), ``extra_s`` what any verification costs on
-    top. All prefixes are tried, since costs may be staircases.
+    top, ``trust`` the share of the promised tokens that came of late. All prefixes are tried, since costs may be staircases.
 
     >>> select([0.75, 0.5, 0.5, 0.5, 0.0], 1, [1.0, 1.25, 1.75, 1.75, 1.75, 2.25], draft_s=0.25)
     Selection(num_nodes=4, gain=2.25, seconds=2.0)
@@ -50,7 +55,7 @@ def select(
     most = num_tokens / best_s
     gain, spent_s = 0.0, draft_s + extra_s
     for size, chance in enumerate(chances, 1):
-        gain += chance
+        gain += trust * chance
         seconds = curve[size]
         if seconds > 0.0:
             seconds += spent_s
