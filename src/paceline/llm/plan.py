@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paceline.llm.draft.tree import NO_DRAFT, DraftTree
@@ -39,13 +40,19 @@ class StepPlan:
 
     @property
     def load(self) -> StepLoad:
-        num_rows = num_context = num_prefill = num_draws = 0
-        for chunk in self.chunks:
-            num_rows += chunk.num_rows
-            num_context += chunk.start
-            num_prefill += chunk.num_rows - chunk.num_sampling_rows
-            num_draws += chunk.samples and not chunk.sequence.request.params.greedy
-        return StepLoad(num_rows, num_context, len(self.chunks), num_prefill, num_draws)
+        return load_of(self.chunks)
+
+
+def load_of(chunks: Iterable[Chunk]) -> StepLoad:
+    """What these chunks weigh together."""
+    num_rows = num_context = num_seqs = num_prefill = num_draws = 0
+    for chunk in chunks:
+        num_rows += chunk.num_rows
+        num_context += chunk.start
+        num_seqs += 1
+        num_prefill += chunk.num_rows - chunk.num_sampling_rows
+        num_draws += chunk.samples and not chunk.sequence.request.params.greedy
+    return StepLoad(num_rows, num_context, num_seqs, num_prefill, num_draws)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,15 @@ from paceline.registry import Registry
 class StepView:
     """A step before drafting.
 
-    ``limits[i]`` is how many tokens deep a draft of ``contexts[i]`` may be. ``load`` is the whole step without drafts;
-    ``num_tokens`` what it yields: one for each sequence that decodes or whose prefill ends. ``spare_rows``: how many
-    rows may be added.
+    ``limits[i]`` is how many tokens deep a draft of ``contexts[i]`` may be. ``load`` is the whole step without drafts,
+    ``decoding`` the part of it that decodes; ``num_tokens`` what the step yields: one for each sequence that decodes or
+    whose prefill ends. ``spare_rows``: how many rows may be added.
     """
 
     contexts: Sequence[Context]
     limits: Sequence[int]
     load: StepLoad
+    decoding: StepLoad
     num_tokens: int
     spare_rows: int
     now: int  # µs

@@ -18,7 +18,7 @@ from paceline.llm.draft.proposer import Context, Coupling, Proposer
 from paceline.llm.draft.tree import NO_DRAFT, DraftTree, defect
 from paceline.llm.drafted import Counts, report
 from paceline.llm.messages import SpeculationReport, SpeculationStats
-from paceline.llm.plan import Outcome, StepPlan
+from paceline.llm.plan import Outcome, StepPlan, load_of
 from paceline.llm.scheduler import Scheduler
 from paceline.llm.sequence import Sequence
 from paceline.llm.speculation import Ask, Call, Evidence, Policy, Proposal, StepResult, StepView
@@ -126,11 +126,14 @@ class Speculator:
         return min(self._max_draft, self._scheduler.draft_limit(sequence))
 
     def _view(self, plan: StepPlan, sequences: list[Sequence], now: int) -> StepView:
-        load = plan.load
+        load = decoding = plan.load
+        if plan.num_decodes < len(plan.chunks):
+            decoding = load_of(chunk for chunk in plan.chunks if chunk.sequence.decoding)
         return StepView(
             contexts=[self._contexts[sequence] for sequence in sequences],
             limits=[self._limit(sequence) for sequence in sequences],
             load=load,
+            decoding=decoding,
             num_tokens=sum([chunk.samples for chunk in plan.chunks]),
             spare_rows=self._scheduler.limits.max_batched_tokens - load.num_rows,
             now=now,

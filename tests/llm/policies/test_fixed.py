@@ -59,7 +59,7 @@ def test_the_preferred_proposer_goes_first_and_rows_are_shared_out() -> None:
     world = World(lambda setup: policy, {"lookup": Toy(lambda r, p: 0.9)}, GPU, batch=2)
     view = world.view()
     policy.order(view)
-    tight = type(view)(view.contexts, view.limits, view.load, view.num_tokens, 3, view.now)
+    tight = type(view)(view.contexts, view.limits, view.load, view.decoding, view.num_tokens, 3, view.now)
     trees = policy.choose(
         tight,
         [

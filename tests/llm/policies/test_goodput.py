@@ -187,7 +187,7 @@ def test_never_more_nodes_than_spare_rows() -> None:
     world = World(lambda setup: policy, {"lookup": Toy(lambda r, p: 0.9)}, Plane(0.010), batch=4)
     world.run(30)
     view = world.view()
-    tight = StepView(view.contexts, view.limits, view.load, view.num_tokens, 3, view.now)
+    tight = StepView(view.contexts, view.limits, view.load, view.decoding, view.num_tokens, 3, view.now)
     assert not policy.rests(4)
     policy.order(tight)
     proposals = [Proposal("lookup", member, DraftTree.chain([RIGHT] * 8, [0.9] * 8)) for member in range(4)]
@@ -219,7 +219,7 @@ def test_steps_with_prefill_are_priced_but_not_held_against_drafts() -> None:
     world.run(20)
     before = policy.explain().numbers["ledger_balance_s"]
     view = world.view()
-    mixed = StepView(view.contexts, view.limits, StepLoad(102, 200, 3), 2, 100, view.now)
+    mixed = StepView(view.contexts, view.limits, StepLoad(102, 200, 3), view.decoding, 2, 100, view.now)
     policy.rests(2)
     policy.order(mixed)
     policy.learn(mixed, StepResult(5.0, [], [], [], {}, [1, 1]))

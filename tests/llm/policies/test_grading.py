@@ -13,7 +13,7 @@ TREE = DraftTree.chain([5, 6, 7], [0.9, 0.8, 0.7])
 
 def step_of(contexts: list[Context]) -> StepView:
     count = len(contexts)
-    return StepView(contexts, [8] * count, StepLoad(count, 10, count), count, 64, 0)
+    return StepView(contexts, [8] * count, StepLoad(count, 10, count), StepLoad(count, 10, count), count, 64, 0)
 
 
 def result_of(proposals: list[Proposal], emitted: list[int], seconds: float = 0.01, **more: object) -> StepResult:

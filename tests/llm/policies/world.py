@@ -135,7 +135,7 @@ class World:
     def view(self) -> StepView:
         batch = len(self.contexts)
         load = StepLoad(batch, sum([len(context.tokens) for context in self.contexts]), batch)
-        return StepView(self.contexts, [self.limit] * batch, load, batch, SPARE_ROWS, round(self.now_s * 1e6))
+        return StepView(self.contexts, [self.limit] * batch, load, load, batch, SPARE_ROWS, round(self.now_s * 1e6))
 
     def step(self) -> None:
         self.num_steps += 1

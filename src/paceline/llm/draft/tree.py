@@ -128,19 +128,24 @@ def defect(tree: object, vocab_size: int, max_depth: int) -> str | None:
         return f"{len(tree.tokens)} tokens, {len(tree.parents)} parents and {len(tree.survival)} survivals"
     if len(tree.tokens) > MAX_NODES:
         return f"{len(tree.tokens)} nodes, at most {MAX_NODES} can be verified"
-    depths: list[int] = []
-    for node, (token, parent, chance) in enumerate(zip(tree.tokens, tree.parents, tree.survival, strict=True)):
-        if not (isinstance(token, int) and 0 <= token < vocab_size):
-            return f"token ids must be integers in [0, {vocab_size}), got {token!r}"
-        if not (isinstance(parent, int) and -1 <= parent < node):
-            return f"node {node} has parent {parent!r}; parents come first"
-        if not (math.isfinite(chance) and 0.0 <= chance <= 1.0):
-            return f"survival must be numbers in [0, 1], got {chance!r}"
-        if parent >= 0 and chance > tree.survival[parent]:
-            return f"node {node} is likelier to survive than its parent"
-        depths.append(1 if parent < 0 else depths[parent] + 1)
-    if depths and max(depths) > max_depth:
-        return f"{max(depths)} tokens deep, {max_depth} were asked for"
+    for node in range(len(tree.tokens)):
+        fault = _node_defect(tree, node, vocab_size)
+        if fault is not None:
+            return fault
+    deepest = max(tree.depths(), default=0)
+    return f"{deepest} tokens deep, {max_depth} were asked for" if deepest > max_depth else None
+
+
+def _node_defect(tree: DraftTree, node: int, vocab_size: int) -> str | None:
+    token, parent, chance = tree.tokens[node], tree.parents[node], tree.survival[node]
+    if not (isinstance(token, int) and 0 <= token < vocab_size):
+        return f"token ids must be integers in [0, {vocab_size}), got {token!r}"
+    if not (isinstance(parent, int) and -1 <= parent < node):
+        return f"node {node} has parent {parent!r}; parents come first"
+    if not (math.isfinite(chance) and 0.0 <= chance <= 1.0):
+        return f"survival must be numbers in [0, 1], got {chance!r}"
+    if parent >= 0 and chance > tree.survival[parent]:
+        return f"node {node} is likelier to survive than its parent"
     return None
 
 

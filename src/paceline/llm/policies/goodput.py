@@ -59,7 +59,8 @@ class Goodput:
         self._drafted = 0  # steps since a plain one was measured
         self._extra_s = 0.0  # what verifying takes beyond its rows
         self._trust = Trust()
-        self._curve: Sequence[float] = (0.0,)  # of this step
+        self._curve: Sequence[float] = (0.0,)  # of this step, without its prefills
+        self._prefill_s = 0.0
         self._asks: Sequence[Ask] = ()
         self._chosen = NOTHING
 
@@ -77,7 +78,7 @@ class Goodput:
 
     def order(self, step: StepView) -> Sequence[Ask]:
         self._chosen = NOTHING
-        self._curve = self._cost.curve(step.load, self._planner.num_extra(step) // _CURVE_GRAIN * _CURVE_GRAIN + 32)
+        self._curve = self._priced(step, self._planner.num_extra(step) // _CURVE_GRAIN * _CURVE_GRAIN + 32)
         self._wake(step)
         if self._curve[0] <= 0.0:
             self._asks = self._first_tries()
@@ -95,8 +96,8 @@ class Goodput:
         places, chances = drafts.ranked(step.spare_rows, _LEAST_OF_PRICE * per_row)
         if len(self._curve) <= len(chances):
             grown = (len(chances) // _CURVE_GRAIN + 1) * _CURVE_GRAIN
-            self._curve = self._cost.curve(step.load, grown)
-        plain_s, tokens = self._curve[0], step.num_tokens
+            self._curve = self._priced(step, grown)
+        plain_s, tokens = self._curve[0], step.decoding.num_seqs
         if plain_s <= 0.0:
             best = Selection(min(_FIRST_NODES, len(chances)), 0.0, 0.0)
         else:
@@ -114,7 +115,7 @@ class Goodput:
         calls_s = self._note_calls(result)
         self._planner.learn_own(result.own_s, len(result.proposals))
         plain_s, chosen, planner = self._curve[0], self._chosen, self._planner
-        predicted_s = chosen.seconds or plain_s + calls_s
+        predicted_s = self._prefill_s + (chosen.seconds or plain_s + calls_s)
         if planner.active and result.proposals and not chosen.num_nodes:
             planner.reason = "no draft is good enough"
         if plain_s > 0.0:
@@ -146,6 +147,19 @@ class Goodput:
         }
         survival = {name: grades.survival() for name, grades in zip(self._names, self._grading.grades, strict=True)}
         return Explanation(numbers, survival, self._journal.reasons())
+
+    def _priced(self, step: StepView, num_extra: int) -> Sequence[float]:
+        """Seconds of the step with 0, 1, … more rows, without what its prefills take.
+
+        Prefills are paid for anyway and bring no token now. Counted in, they would make every step look slow, and every
+        draft in it cheap, while what a draft saves is a row of a later, purely decoding step.
+        """
+        curve = self._cost.curve(step.load, num_extra)
+        self._prefill_s = 0.0
+        if step.load.num_seqs > step.decoding.num_seqs and curve[0] > 0.0:
+            self._prefill_s = max(0.0, curve[0] - self._cost.predict_s(step.decoding))
+            return [max(seconds - self._prefill_s, 0.0) for seconds in curve]
+        return curve
 
     # ── before drafting ──────────────────────────────────────────────────────────────────────
 
@@ -198,10 +212,10 @@ class Goodput:
 
     def _account(self, step: StepView, result: StepResult, predicted_s: float) -> None:
         """Enters the step into the ledger; what verifying takes beyond its rows, and what to expect next."""
-        chosen, tokens, plain_s = self._chosen, step.num_tokens, self._curve[0]
+        chosen, tokens, plain_s = self._chosen, step.decoding.num_seqs, self._curve[0]
         if not self._asks:
             self._ledger.rest(1, plain_s)
-        elif step.load.num_rows == tokens:  # decoding alone
+        elif step.load.num_seqs == tokens:  # decoding alone
             emitted = sum(result.num_emitted) + tokens - len(result.num_emitted)
             if self._ledger.enter(result.seconds, emitted * plain_s / tokens):
                 self._planner.stop("it has cost too much")
@@ -209,9 +223,9 @@ class Goodput:
         if chosen.num_nodes:
             self._trust.observe(chosen.gain, sum(result.num_emitted) - len(result.num_emitted))
             self._drafted += 1
-            surprise_s = min(result.seconds - chosen.seconds, _MOST_SURPRISE * plain_s)
+            surprise_s = min(result.seconds - predicted_s, _MOST_SURPRISE * plain_s)
             self._extra_s = max(0.0, self._extra_s + _EXTRA_WEIGHT * surprise_s)
-        self._planner.expect((tokens + chosen.gain) / predicted_s, chosen.num_nodes)
+        self._planner.expect((tokens + chosen.gain) / (predicted_s - self._prefill_s), chosen.num_nodes)
 
     def _rest(self, num_sequences: int, calls_s: float) -> None:
         if self._planner.active:

@@ -75,7 +75,7 @@ class Planner:
         """Brings prices up to date; ``renewed``: rates have changed too. ``curve[n]`` is the time with n more rows."""
         plain_s, count = curve[0], self.num_extra(step)
         row_s = max(curve[count] - plain_s, 0.0) / count if curve[count] > 0.0 else plain_s
-        plain = step.num_tokens / plain_s
+        plain = step.decoding.num_seqs / plain_s
         per_s = max(plain, self.goodput) if self.active else plain
         price = Price(per_s, per_s * row_s, plain_s, len(step.contexts))
         if renewed or price.differs(self.wishes.price):
@@ -95,7 +95,7 @@ class Planner:
                 asks, self.gain = kept
                 return asks
         wanted = self._wanted(codes)
-        self.gain = self._net(wanted, extra_s) / step.num_tokens
+        self.gain = self._net(wanted, extra_s) / step.decoding.num_seqs
         self._switch(at)
         asks = self._made(wanted, step, at, looking=looking)
         if self.active and not looking and not self.hoped and len(self._kept) < _MOST_KEPT:
