@@ -17,7 +17,7 @@ from pathlib import Path
 BUDGETS = {
     "cli": 900,  # every option's text, default and environment name is a line of its own
     "server": 2400,  # the error contract and its bounds: a third of it is what hostile input needs
-    "llm": 9800,  # two runners, CUDA kernels, a safetensors reader, a template sandbox; speculation, its policies and their simulator are half
+    "llm": 9900,  # two runners, CUDA kernels, a safetensors reader, a template sandbox; speculation, its policies and their simulator are half
     "sql": 3000,
     "multiplex": 2200,
     "streaming": 2500,

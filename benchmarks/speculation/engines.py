@@ -21,8 +21,9 @@ from paceline.llm.model.checkpoint import open_weights
 from paceline.llm.model.config import ModelConfig
 from paceline.llm.model.generation import GenerationDefaults, read_generation
 from paceline.llm.output import OutputFactory
+from paceline.llm.policies import make_policy
 from paceline.llm.runner import Runner, kv_itemsize, open_runner
-from paceline.llm.speculation import Ask, Explanation, Policy, PolicySetup, Proposal, StepResult, StepView, make_policy
+from paceline.llm.speculation import Ask, Explanation, Policy, PolicySetup, Proposal, StepResult, StepView
 from paceline.llm.speculator import Speculator
 from paceline.llm.structured import GrammarCompiler
 from paceline.llm.tokenizer import Tokenizer

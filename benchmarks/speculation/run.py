@@ -37,7 +37,8 @@ def main() -> None:
     if options.show:
         present(json.loads(options.show.read_text()), readme=options.readme)
         return
-    protocol = QUICK if options.quick else FULL
+    form = QUICK if options.quick else FULL
+    protocol = form if options.seeds is None else replace(form, seeds=tuple(range(options.seeds)))
     options.work_dir.mkdir(parents=True, exist_ok=True)
     path = options.work_dir / f"speculation-{protocol.name}.json"
     if not options.resume:
@@ -61,7 +62,9 @@ def _measure(wanted: set[str], cells: Cells, protocol: Protocol, work_dir: Path)
     if "forced" in wanted:
         _timed("forced", lambda: measure_forced(cells, protocol, work_dir))
     if "simulated" in wanted:
-        _timed("simulated", lambda: _simulate(cells, simulated.QUICK if protocol is QUICK else simulated.FULL))
+        _timed(
+            "simulated", lambda: _simulate(cells, simulated.QUICK if protocol.name == QUICK.name else simulated.FULL)
+        )
 
 
 def _simulate(cells: Cells, form: simulated.Form) -> None:
@@ -92,6 +95,9 @@ def _timed(name: str, measure: Callable[[], None]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="every figure in at most 8 minutes on 2 cores")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="live runs of each cell; without it those of the form: 1 or 3"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     parser.add_argument(
         "--work-dir",

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks.speculation.protocol import ORACLE, OURS, PLAIN, SPECULATION
-from paceline.llm.oracle import Oracle
-from paceline.llm.published import served_model
-from paceline.llm.simulate import Throughput, constant_batch
-from paceline.llm.traces import MIXED, WORKLOADS, AcceptanceTrace, generate, pick, read_acceptance
-from paceline.llm.virtual import Arm, named_policy
+from paceline.llm.simulate.oracle import Oracle
+from paceline.llm.simulate.published import served_model
+from paceline.llm.simulate.runs import Throughput, constant_batch
+from paceline.llm.simulate.traces import MIXED, WORKLOADS, AcceptanceTrace, generate, pick, read_acceptance
+from paceline.llm.simulate.virtual import Arm, named_policy
 
 TRACES: Final = Path(__file__).resolve().parents[3] / "shared/data/speculation-traces/llama-3.1-8b.jsonl.gz"
 POLICIES: Final[dict[str, Arm]] = {

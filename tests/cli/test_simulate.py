@@ -11,9 +11,9 @@ import pytest
 
 from paceline.cli import main
 from paceline.cli.simulate import _answer
-from paceline.llm.capacity import Figures
+from paceline.llm.simulate.capacity import Figures
 from paceline.llm.speculation import NoSpeculation, Policy, PolicySetup
-from tests.llm.drafting import Drafting
+from tests.llm.simulate.drafting import Drafting
 
 SMALL = ("simulate", "--speculation", "off", "--requests", "40", "--workload", "gsm8k", "--quiet")
 
@@ -73,7 +73,7 @@ def test_both_ways_are_compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def make(name: str, setup: PolicySetup) -> Policy:
         return Drafting("heads", 3) if name == "auto" else NoSpeculation()
 
-    monkeypatch.setattr("paceline.llm.virtual.make_policy", make)
+    monkeypatch.setattr("paceline.llm.simulate.virtual.make_policy", make)
     arguments = [{"off": "auto", "40": "12"}.get(argument, argument) for argument in SMALL]
     assert run(*arguments, "--share", "0.8", "--tpot-s", "0.00725", "--max-num-seqs", "8") == 0
     text = capsys.readouterr().out

@@ -15,7 +15,8 @@ from paceline.llm.draft.proposer import PROPOSERS, Context, Setup
 from paceline.llm.draft.tree import defect
 from paceline.llm.embedded import embedded_model
 from paceline.llm.model.families import read_config
-from paceline.llm.speculation import POLICIES, PolicySetup, make_policy
+from paceline.llm.policies import make_policy
+from paceline.llm.speculation import POLICIES, PolicySetup
 from paceline.llm.step_cost import StepCost
 from paceline.llm.tokenizer import Tokenizer
 

@@ -16,7 +16,7 @@ from paceline.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paceline.llm.capacity import Figures, Setting
+    from paceline.llm.simulate.capacity import Figures, Setting
     from paceline.metrics import Slo
 
 _PANEL = "Simulation"
@@ -76,9 +76,9 @@ def simulate(
     """
     from msgspec import structs
 
-    from paceline.llm.capacity import make_setting
-    from paceline.llm.published import served_model
-    from paceline.llm.virtual import SIMULATED
+    from paceline.llm.simulate.capacity import make_setting
+    from paceline.llm.simulate.published import served_model
+    from paceline.llm.simulate.virtual import SIMULATED
     from paceline.metrics import Slo
 
     _check(ttft_s=ttft_s, tpot_s=tpot_s, variation=variation, rate=rate, share=share)
@@ -111,8 +111,8 @@ def _arms(
     setting: Setting, slo: Slo, speculation: str, rate: float | None, share: float
 ) -> list[tuple[str, Figures | None]]:
     """Columns of the table: without speculation, with it, and with it at the load that the engine holds without."""
-    from paceline.llm.capacity import at_rate, capacity
-    from paceline.llm.virtual import named_policy
+    from paceline.llm.simulate.capacity import at_rate, capacity
+    from paceline.llm.simulate.virtual import named_policy
 
     plain, policy = named_policy("off"), named_policy(speculation)
     if rate is not None:

@@ -23,11 +23,12 @@ from paceline.llm.model.families import read_config
 from paceline.llm.model.generation import GenerationDefaults, read_generation
 from paceline.llm.model.hub import resolve
 from paceline.llm.output import OutputFactory
+from paceline.llm.policies import make_policy
 from paceline.llm.profile import KeptProfile, Profiler
 from paceline.llm.request import SamplingParams
 from paceline.llm.runner import Runner, kv_itemsize, open_runner
 from paceline.llm.scheduler import Limits, Scheduler
-from paceline.llm.speculation import PolicySetup, make_policy
+from paceline.llm.speculation import PolicySetup
 from paceline.llm.speculator import Speculator
 from paceline.llm.step_cost import make_step_cost
 from paceline.llm.structured import GrammarCompiler

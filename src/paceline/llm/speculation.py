@@ -178,7 +178,7 @@ class PolicySetup:
 MakePolicy = Callable[[PolicySetup], Policy]
 
 POLICIES: Registry[MakePolicy] = Registry("speculation policy")
-"""Policies by name; a number K as a name means K drafts a step (``make_policy``)."""
+"""Policies by name; a number K as a name means K drafts a step (``policies.make_policy``)."""
 
 POLICIES.register_lazy("off", "paceline.llm.speculation:make_off")
 POLICIES.register_lazy("auto", "paceline.llm.policies.goodput:make")
@@ -189,12 +189,3 @@ POLICIES.register_lazy("smartspec", "paceline.llm.policies.smartspec:make")
 
 def make_off(setup: PolicySetup) -> NoSpeculation:
     return NoSpeculation()
-
-
-def make_policy(name: str, setup: PolicySetup) -> Policy:
-    """The policy called ``name``; ConfigError lists the known ones."""
-    if name.isdecimal():
-        from paceline.llm.policies.fixed import FixedLength
-
-        return FixedLength(setup, int(name))
-    return POLICIES[name](setup)

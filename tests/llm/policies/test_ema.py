@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.llm.speculation import make_policy
+from paceline.llm.policies import make_policy
 from tests.llm.policies.world import Plane, Toy, World
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from paceline.llm.draft.tree import DraftTree
+from paceline.llm.policies import make_policy
 from paceline.llm.policies.fixed import FixedLength, likeliest_chain
-from paceline.llm.speculation import PolicySetup, Proposal, make_policy
+from paceline.llm.speculation import PolicySetup, Proposal
 from paceline.llm.step_cost import StepCost
 from tests.llm.policies.world import Plane, Toy, World, best_uniform
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from paceline.llm.policies import make_policy
 from paceline.llm.policies.smartspec import SmartSpec
-from paceline.llm.speculation import PolicySetup, make_policy
+from paceline.llm.speculation import PolicySetup
 from paceline.llm.step_cost import StepCost
 from tests.llm.policies.world import Plane, Toy, World, best_uniform
 

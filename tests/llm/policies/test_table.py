@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.llm.speculation import make_policy
+from paceline.llm.policies import make_policy
 from tests.llm.policies.world import Plane, Toy, World
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from paceline.llm.draft.proposer import Context
 from paceline.llm.draft.tree import DraftTree
-from paceline.llm.simulated import Foresight
+from paceline.llm.simulate.proposers import Foresight
+from paceline.llm.simulate.virtual import Arm
 from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, StepResult, StepView
-from paceline.llm.virtual import Arm
 
 
 class Drafting:

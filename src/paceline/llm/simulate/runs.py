@@ -9,12 +9,12 @@ from itertools import islice
 from msgspec import structs
 
 from paceline.llm.config import EngineConfig
-from paceline.llm.published import ServedModel
 from paceline.llm.request import Request
 from paceline.llm.rows import BLOCK_SIZE
-from paceline.llm.simulated import request
-from paceline.llm.traces import AcceptanceTrace, under_way
-from paceline.llm.virtual import SIMULATED, Arm, Meter, VirtualEngine
+from paceline.llm.simulate.proposers import request
+from paceline.llm.simulate.published import ServedModel
+from paceline.llm.simulate.traces import AcceptanceTrace, under_way
+from paceline.llm.simulate.virtual import SIMULATED, Arm, Meter, VirtualEngine
 from paceline.metrics import Lifetime
 from paceline.sim import Arrival, replay
 

@@ -6,7 +6,7 @@ import pytest
 
 from paceline.errors import ConfigError
 from paceline.llm.load import StepLoad
-from paceline.llm.published import Drafter, Formula, Staircase, names, served_model
+from paceline.llm.simulate.published import Drafter, Formula, Staircase, names, served_model
 
 EAGLE_ON_H100 = {  # milliseconds of whole steps with 0, 1, 3, 4, 5 and 7 drafts, by batch
     1: (6.87, 7.97, 9.41, 9.91, 10.8, 12.29),

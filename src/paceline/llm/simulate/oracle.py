@@ -9,8 +9,8 @@ from paceline.decision.cost import Estimate
 from paceline.llm.draft.proposer import Context
 from paceline.llm.draft.tree import DraftTree
 from paceline.llm.load import StepLoad
-from paceline.llm.published import ServedModel
-from paceline.llm.simulated import Foresight
+from paceline.llm.simulate.proposers import Foresight
+from paceline.llm.simulate.published import ServedModel
 from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, StepResult, StepView
 from paceline.llm.step_cost import StepCost
 

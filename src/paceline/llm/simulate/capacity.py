@@ -14,10 +14,10 @@ from paceline.clock import to_seconds
 from paceline.errors import ConfigError
 from paceline.llm.config import EngineConfig
 from paceline.llm.load import StepLoad
-from paceline.llm.published import ServedModel
-from paceline.llm.simulate import serve
-from paceline.llm.traces import AcceptanceTrace, generate, pick, read_acceptance, under_way
-from paceline.llm.virtual import SIMULATED, Arm
+from paceline.llm.simulate.published import ServedModel
+from paceline.llm.simulate.runs import serve
+from paceline.llm.simulate.traces import AcceptanceTrace, generate, pick, read_acceptance, under_way
+from paceline.llm.simulate.virtual import SIMULATED, Arm
 from paceline.metrics import Lifetime, Slo, percentile, slo_attainment
 from paceline.sim import bursts, read_trace
 

@@ -16,9 +16,9 @@ from paceline.clock import VirtualClock, to_microseconds
 from paceline.llm.draft.proposer import Context
 from paceline.llm.draft.tree import DraftTree
 from paceline.llm.load import StepLoad
-from paceline.llm.published import ServedModel
 from paceline.llm.request import Request, SamplingParams
-from paceline.llm.traces import AcceptanceTrace
+from paceline.llm.simulate.published import ServedModel
+from paceline.llm.simulate.traces import AcceptanceTrace
 
 _WRONG = 1 << 24  # beyond every output position and every number of a trace
 VOCAB_SIZE = 2 * _WRONG

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.llm.oracle import Oracle
-from paceline.llm.published import served_model
-from paceline.llm.simulate import constant_batch
-from paceline.llm.traces import AcceptanceTrace, generate
-from paceline.llm.virtual import named_policy
-from tests.llm.drafting import drafting
+from paceline.llm.simulate.oracle import Oracle
+from paceline.llm.simulate.published import served_model
+from paceline.llm.simulate.runs import constant_batch
+from paceline.llm.simulate.traces import AcceptanceTrace, generate
+from paceline.llm.simulate.virtual import named_policy
+from tests.llm.simulate.drafting import drafting
 
 H100 = served_model("llama-3.1-8b", "H100")
 

@@ -6,13 +6,13 @@ import pytest
 
 from paceline.llm.draft.tree import DraftTree
 from paceline.llm.load import StepLoad
-from paceline.llm.oracle import Oracle
-from paceline.llm.published import ServedModel, served_model
-from paceline.llm.simulate import Throughput, constant_batch, serve
-from paceline.llm.traces import AcceptanceTrace, forced, generate
-from paceline.llm.virtual import Arm, named_policy
-from tests.llm.drafting import Drafting, drafting
-from tests.llm.test_published import EAGLE_ON_H100
+from paceline.llm.simulate.oracle import Oracle
+from paceline.llm.simulate.published import ServedModel, served_model
+from paceline.llm.simulate.runs import Throughput, constant_batch, serve
+from paceline.llm.simulate.traces import AcceptanceTrace, forced, generate
+from paceline.llm.simulate.virtual import Arm, named_policy
+from tests.llm.simulate.drafting import Drafting, drafting
+from tests.llm.simulate.test_published import EAGLE_ON_H100
 
 H100 = served_model("llama-3.1-8b", "H100")
 PLAIN = named_policy("off")

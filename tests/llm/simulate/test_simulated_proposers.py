@@ -10,9 +10,17 @@ from paceline.clock import VirtualClock
 from paceline.llm.draft.proposer import Context, Proposer
 from paceline.llm.draft.tree import defect
 from paceline.llm.load import StepLoad
-from paceline.llm.published import served_model
-from paceline.llm.simulated import VOCAB_SIZE, Foresight, SimulatedHeads, SimulatedLookup, SpendingClock, request, text
-from paceline.llm.traces import AcceptanceTrace
+from paceline.llm.simulate.proposers import (
+    VOCAB_SIZE,
+    Foresight,
+    SimulatedHeads,
+    SimulatedLookup,
+    SpendingClock,
+    request,
+    text,
+)
+from paceline.llm.simulate.published import served_model
+from paceline.llm.simulate.traces import AcceptanceTrace
 
 SERVED = served_model("llama-3.1-8b", "H100")
 VALUES = st.lists(st.integers(1, 21), min_size=2, max_size=40).map(bytes)

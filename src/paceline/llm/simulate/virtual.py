@@ -20,16 +20,17 @@ from paceline.llm.config import EngineConfig
 from paceline.llm.draft.proposer import Proposer
 from paceline.llm.load import StepLoad
 from paceline.llm.plan import Chunk, Outcome, StepPlan
-from paceline.llm.published import ServedModel
+from paceline.llm.policies import make_policy
 from paceline.llm.request import Request
 from paceline.llm.scheduler import Limits, Scheduler
 from paceline.llm.sequence import Sequence as Sample
-from paceline.llm.simulated import VOCAB_SIZE, Foresight, SimulatedHeads, SimulatedLookup, SpendingClock, text
-from paceline.llm.speculation import Policy, PolicySetup, make_policy
+from paceline.llm.simulate.proposers import VOCAB_SIZE, Foresight, SimulatedHeads, SimulatedLookup, SpendingClock, text
+from paceline.llm.simulate.published import ServedModel
+from paceline.llm.simulate.traces import AcceptanceTrace
+from paceline.llm.speculation import Policy, PolicySetup
 from paceline.llm.speculator import Speculator
 from paceline.llm.step_cost import StepCost
 from paceline.llm.step_model import ProfiledCell, StepModel
-from paceline.llm.traces import AcceptanceTrace
 from paceline.metrics import Lifetime
 from paceline.scheduling import Wait
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from paceline.errors import ConfigError
-from paceline.llm.traces import (
+from paceline.llm.simulate.traces import (
     EAGLE_1,
     EAGLE_3,
     WORKLOADS,

@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from paceline.errors import ConfigError
-from paceline.llm.capacity import Setting, at_rate, capacity, estimate, make_setting, random_arrivals, recorded_arrivals
-from paceline.llm.oracle import Oracle
-from paceline.llm.published import served_model
-from paceline.llm.traces import generate
-from paceline.llm.virtual import SIMULATED, named_policy
+from paceline.llm.simulate.capacity import (
+    Setting,
+    at_rate,
+    capacity,
+    estimate,
+    make_setting,
+    random_arrivals,
+    recorded_arrivals,
+)
+from paceline.llm.simulate.oracle import Oracle
+from paceline.llm.simulate.published import served_model
+from paceline.llm.simulate.traces import generate
+from paceline.llm.simulate.virtual import SIMULATED, named_policy
 from paceline.metrics import Slo
 
 H100 = served_model("llama-3.1-8b", "H100")
