@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -40,12 +40,12 @@ class Context:
     that gave the last token, if the runner was asked for it.
     """
 
-    tokens: list[int]
+    tokens: list[int] = field(repr=False)  # thousands of numbers would fill a log
     num_prompt: int
     temperature: float = 0.0
     salt: str = ""  # sequences of different salts must not learn of each other
     coupling: Coupling | None = None
-    hidden: NDArray[np.float32] | None = None  # [H]
+    hidden: NDArray[np.float32] | None = field(default=None, repr=False)  # [H]
 
 
 class Proposer(Protocol):

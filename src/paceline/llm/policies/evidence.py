@@ -192,6 +192,7 @@ class Grades:
         """It was asked and had nothing to offer."""
         self.surplus[history.kind][record.form] *= 1.0 - _PROMISED
         self._watch(0, self.forecasts[history.kind].observe_run(0, record.form, miss=True))
+        self.num_graded += 1
         record.note(0, ended=True)
 
     def catch_up(self, record: Record, kind: int, hits: int, tries: int) -> None:
