@@ -50,3 +50,15 @@ def test_learns_from_steps() -> None:
 
 def test_small_rests_are_not_cut() -> None:
     assert ChunkPolicy(StepCost(Affine()), max_step_s=0.001).prefill_rows(DECODES, 9) == 9
+
+
+class Staircase(Affine):
+    """A step at 64 rows that makes 64 a little better than the 100 which wait."""
+
+    def predict(self, features: Sequence[float]) -> Estimate:
+        return Estimate(0.005 + 0.001 * features[0] + (0.004 if features[0] > 68 else 0.0), 0.0, 1)
+
+
+def test_a_prompt_is_not_cut_for_a_little() -> None:
+    policy = ChunkPolicy(StepCost(Staircase()), max_step_s=1.0)
+    assert policy.prefill_rows(DECODES, 100) == 100

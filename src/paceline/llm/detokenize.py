@@ -78,8 +78,8 @@ class BytePieces:
         self._texts = texts
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def push(self, token_id: int) -> str:
-        return self._decoder.decode(self._texts.spelled_bytes(token_id))
+    def push(self, token_ids: Sequence[int]) -> str:
+        return self._decoder.decode(b"".join([self._texts.spelled_bytes(token_id) for token_id in token_ids]))
 
     def finish(self) -> str:
         return self._decoder.decode(b"", final=True)
@@ -99,7 +99,10 @@ class WindowPieces:
             start -= 1
         self._look_back(after, len(after) - max(start, 0))
 
-    def push(self, token_id: int) -> str:
+    def push(self, token_ids: Sequence[int]) -> str:
+        return "".join([self._push(token_id) for token_id in token_ids])
+
+    def _push(self, token_id: int) -> str:
         if not self._texts.is_known(token_id):
             return ""
         self._waiting.append(token_id)
@@ -153,30 +156,38 @@ class TextStream:
         self._finder = StopFinder(stop, include=include_stop) if stop else None
 
     @property
+    def may_stop(self) -> bool:
+        """Whether there are stop strings to look for."""
+        return self._finder is not None
+
+    @property
     def stopped(self) -> str | None:
         """The stop string that ended the text."""
         return self._finder.found if self._finder else None
 
     def push(self, token_ids: Sequence[int]) -> str:
         """Text that can be shown now. Tokens behind a stop string are not taken in."""
+        if self._finder is None:
+            self.num_tokens += len(token_ids)
+            return self._pieces.push([token_id for token_id in token_ids if token_id not in self._skipped])
         shown = []
         for token_id in token_ids:
             if self.stopped is not None:
                 break
             self.num_tokens += 1
             if token_id not in self._skipped:
-                shown.append(self._pass(self._pieces.push(token_id)))
+                shown.append(self._finder.feed(self._pieces.push((token_id,))))
         return "".join(shown)
 
     def finish(self) -> str:
         """The text that was held back: no more tokens come."""
         if self.stopped is not None:
             return ""
-        shown = self._pass(self._pieces.finish())
-        return shown + self._finder.rest() if self._finder and self.stopped is None else shown
-
-    def _pass(self, text: str) -> str:
-        return self._finder.feed(text) if self._finder else text
+        shown = self._pieces.finish()
+        if self._finder is None:
+            return shown
+        shown = self._finder.feed(shown)
+        return shown + self._finder.rest() if self.stopped is None else shown
 
 
 def _stages(decoder: dict[str, Any] | None) -> list[str]:

@@ -49,6 +49,7 @@ class SequenceOutput:
         self._forget_grammar = forget_grammar
         self._eos_ids = frozenset() if request.params.ignore_eos else eos_ids
         self._stop_ids = frozenset(request.params.stop_token_ids)
+        self.is_plain = sampler.plain and matcher is None and not text.may_stop
         self._prompt: list[TokenLogprob | None] = [None]
         self._tokens: list[int] = []  # from here on: what this step brought
         self._logprobs: list[TokenLogprob] = []
@@ -81,6 +82,22 @@ class SequenceOutput:
         self._reason, self._stop_reason, text = self._advance(choice.token_id)
         self._new_text += text
         return self._reason is None
+
+    def take_run(self, token_ids: Seq[int]) -> int:
+        """``take`` for several tokens at once, where ``is_plain``; how many: the others stand behind the end."""
+        assert self.is_plain
+        run = token_ids[: self._max_tokens - self._sampler.num_output]
+        last = next(
+            (place for place, token in enumerate(run) if token in self._stop_ids or token in self._eos_ids), None
+        )
+        if last is not None:
+            run = run[: last + 1]
+        before_last = run[:-1]
+        self._sampler.add(before_last)
+        self._new_text += self._text.push(before_last)
+        self._tokens.extend(before_last)
+        self.take(Choice(run[-1]))
+        return len(run)
 
     def flush(self, sequence: Sequence, accepted: Seq[int] = ()) -> tuple[Outcome, Delta]:
         """What ``take`` has gathered since the last call: for the scheduler and for the client."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from paceline.llm.adjust import BadWords, Bias, MinTokens, Penalties, apply_mask, check_ids
 from paceline.llm.logprobs import kth_largest, token_logprob
+from paceline.llm.native.draw import drawing
 from paceline.llm.noise import coupled_argmax, noise_key
 from paceline.llm.request import SamplingParams, TokenLogprob
 
@@ -86,6 +87,7 @@ class SequenceSampler:
         stop_ids = (*params.stop_token_ids, *(() if params.ignore_eos else eos_ids))
         self._min_tokens = MinTokens(params.min_tokens, stop_ids) if params.min_tokens and stop_ids else None
         self._untouched = not (self._penalties or self._edits or self._min_tokens)
+        self._from_all = params.top_k == 0 and params.top_p == 1.0 and params.min_p == 0.0
         self.plain = self._untouched and params.greedy and params.logprobs is None  # no more than an argmax
 
     @property
@@ -154,14 +156,28 @@ class SequenceSampler:
     def _draw(self, logits: NDArray[np.float32], position: int) -> int:
         """argmax of score + noise over what top_k, top_p and min_p leave."""
         params = self.params
+        temperature = max(params.temperature, MIN_TEMPERATURE)
+        key = noise_key(self._seed, position)
         token_ids = None  # all
+        if self._from_all:
+            token_ids = _nearest(logits, temperature, key)
+            if token_ids is not None and len(token_ids) == 1:
+                return int(token_ids[0])
         if 0 < params.top_k < len(logits):
             token_ids = np.flatnonzero(logits >= kth_largest(logits, params.top_k))
-            logits = logits[token_ids]
-        scores = logits.astype(np.float64)
-        scores -= scores.max()
-        scores /= max(params.temperature, MIN_TEMPERATURE)
-        return draw(scores, token_ids, noise_key(self._seed, position), params.top_p, params.min_p)
+        scores = (logits if token_ids is None else logits[token_ids]).astype(np.float64)
+        scores -= float(logits.max())
+        scores /= temperature
+        return draw(scores, token_ids, key, params.top_p, params.min_p)
+
+
+def _nearest(logits: NDArray[np.float32], temperature: float, key: int) -> NDArray[np.intp] | None:  # [V]
+    """The tokens among which the draw is, mostly one; None if it is not known."""
+    native = drawing()
+    if native is None or not logits.flags.c_contiguous:
+        return None
+    found = native.nearest(logits, int(logits.argmax()), temperature, key)
+    return None if found is None else np.array(found, np.intp)
 
 
 class Row(NamedTuple):

@@ -156,7 +156,9 @@ class Scheduler:
         budget = 0
         if self.waiting or len(decodes) < len(self.running):
             load = StepLoad(len(decodes), sum(sequence.num_computed for sequence in decodes), len(decodes))
-            budget = self._chunking.prefill_rows(load, self.limits.max_batched_tokens - len(decodes))
+            pending = self.num_queued_tokens + sum([s.num_pending for s in self.running if not s.decoding])
+            room = self.limits.max_batched_tokens - len(decodes)
+            budget = self._chunking.prefill_rows(load, min(room, pending))
         chunks = self._advance_running(budget)
         prefills = [chunk.num_rows for chunk in chunks if not chunk.sequence.decoding]
         num_decodes = len(chunks) - len(prefills)

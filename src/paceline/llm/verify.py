@@ -44,7 +44,12 @@ def draw(
         output = outputs[chunk.sequence]
         accepted: list[int] = []
         try:
-            _walk(chunk, output, next(choices), logits, first, accepted)
+            choice = next(choices)
+            run = _run(chunk, output, choice, logits, first)
+            if run is None:
+                _walk(chunk, output, choice, logits, first, accepted)
+            else:
+                accepted += run
             outcome, delta = output.flush(chunk.sequence, accepted)
         except Exception:
             _log.exception("the text of a sample could not be made")
@@ -67,6 +72,30 @@ def _first_rows(plan: StepPlan, logits: NDArray[np.float32], outputs: Mapping[Se
             firsts.append(position)
             position += chunk.num_sampling_rows
     return firsts
+
+
+def _run(
+    chunk: Chunk, output: SequenceOutput, choice: Choice | FailedRow, logits: NDArray[np.float32], first: int
+) -> list[int] | None:
+    """The nodes that ``_walk`` accepts, found at once where every choice is the largest logit; else None."""
+    tree, sequence = chunk.tree, chunk.sequence
+    if not (tree.tokens and output.is_plain and isinstance(choice, Choice)):
+        return None
+    rows = logits[first + 1 : first + 1 + len(tree.tokens)]
+    best = rows.argmax(axis=1)
+    if not np.isfinite(rows[np.arange(len(best)), best]).all():
+        return None
+    following = best.tolist()
+    tokens, nodes = [choice.token_id], []
+    above = tree.child(-1, choice.token_id)
+    while above is not None:
+        nodes.append(above)
+        tokens.append(following[above])
+        above = tree.child(above, following[above])
+    del nodes[output.take_run(tokens) - 1 :]
+    sequence.num_drafted += len(tree.tokens)
+    sequence.num_accepted += len(nodes)
+    return nodes
 
 
 def _walk(

@@ -81,12 +81,12 @@ def test_of_many_proposals_some_are_graded_in_full_in_turn() -> None:
 
 def test_rates_are_refreshed_when_there_is_reason() -> None:
     grading = Grading(["lookup"])
-    assert not grading.refresh(100)
+    assert not grading.refresh(100, turn=4)
     contexts = begun(grading, 1)
     contexts[0].tokens.append(9)
     grading.take(step_of(contexts), result_of([Proposal("lookup", 0, TREE)], [1]), [Ask("lookup", (0,), 3)])
-    assert grading.refresh(108)
-    assert not grading.refresh(116)
+    assert grading.refresh(108, turn=4)
+    assert not grading.refresh(116, turn=4)
 
 
 def test_agreement_counts_for_the_form_before_the_end_is_known_and_only_once() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -87,6 +87,7 @@ _SIGNATURES: dict[str, tuple[list[type], type | None]] = {
         [POINTER(Heads), c_void_p, c_void_p, c_int, c_int, c_float, POINTER(Guesses)],
         c_int,
     ),
+    "paceline_draw": ([c_void_p, c_int, c_int, c_double, c_uint64, c_void_p, c_int], c_int),
     "paceline_move": ([c_void_p, c_void_p, c_void_p, c_int], c_int),
     "paceline_weight_bytes": ([c_void_p], c_uint64),
     "paceline_destroy": ([c_void_p], None),

@@ -24,7 +24,7 @@ from paceline.llm.policies.scoring import scored
 from paceline.llm.policies.selection import NOTHING, Selection, select
 from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, StepResult, StepView
 
-_REPRICED = 8  # steps between looks at prices
+_REPRICED = 2  # turns between looks at prices
 _MEASURED = 512  # drafted steps, then a plain one to know what it takes
 _NAP_SHARE = 0.0025  # of all time that looks may take while nothing pays
 _NEW_SHARE = 0.01  # and looks at new sequences
@@ -121,7 +121,7 @@ class Goodput:
         if plain_s > 0.0:
             if not result.disturbed:
                 self._account(step, result, predicted_s)
-            self._rest(len(step.contexts), calls_s)
+            self._rest(calls_s)
         self._journal.add(
             Entry(step.now, planner.reason, planner.gain, self._asks, predicted_s, result.seconds,
                   len(step.contexts), chosen.num_nodes)
@@ -177,9 +177,9 @@ class Goodput:
             self._extra_s *= max(0.0, 1.0 - rested / _EXTRA_MEMORY)
         self._planner.looks.earn(plain_s, rested + 1)
         self._grading.settle(at, rested=rested > 0)
-        if rested or changed or at - self._repriced >= _REPRICED:
+        if rested or changed or at - self._repriced >= _REPRICED * self._planner.turn:
             self._repriced = at
-            renewed = self._grading.refresh(at)
+            renewed = self._grading.refresh(at, self._planner.turn)
             if plain_s > 0.0:
                 self._planner.reprice(step, self._curve, renewed=renewed)
 
@@ -227,11 +227,11 @@ class Goodput:
             self._extra_s = max(0.0, self._extra_s + _EXTRA_WEIGHT * surprise_s)
         self._planner.expect((tokens + chosen.gain) / (predicted_s - self._prefill_s), chosen.num_nodes)
 
-    def _rest(self, num_sequences: int, calls_s: float) -> None:
+    def _rest(self, calls_s: float) -> None:
         if self._planner.active:
             self._naps.stay()
         elif self._naps.cooling == 0:
-            look_s = calls_s + self._planner.own_s(num_sequences)
+            look_s = calls_s + self._planner.look_s
             longest = int(look_s / (_NAP_SHARE * self._curve[0])) if self._planner.looks.all_known else 0
             self._naps.sleep(longest, int(look_s / (_NEW_SHARE * self._curve[0])))
 

@@ -9,7 +9,7 @@ from paceline.llm.draft.proposer import Context
 from paceline.llm.policies.evidence import Grades, History, Pending, Record
 from paceline.llm.speculation import Ask, StepResult, StepView
 
-_REFRESH_STEPS = (16, 64)  # rates are computed anew after so many steps if enough was graded, or in any case
+_REFRESH_TURNS = (4, 16)  # rates are computed anew after so many turns if enough was graded, or in any case
 _REFRESH_GRADES = 32
 _EARLY = 64  # grades, at first and after a change, for which every occasion is taken
 _SETTLED = 4  # steps between looks at proposals that wait
@@ -47,14 +47,16 @@ class Grading:
         for grades, record in zip(self.grades, history.records, strict=True):
             _close(grades, history, record)
 
-    def refresh(self, at: int) -> bool:
-        """Computes rates anew if step number ``at`` is a good moment; whether it did."""
+    def refresh(self, at: int, turn: int) -> bool:
+        """Computes rates anew if step number ``at`` is a good moment; whether it did. A turn is so many steps: more
+        where steps are short beside what this takes.
+        """
         num_graded = sum([grades.num_graded for grades in self.grades])
         if any([grades.has_changed for grades in self.grades]):
             self._calm = num_graded + _EARLY
         passed = at - self._refreshed
         enough = num_graded - self._num_graded >= _REFRESH_GRADES
-        if num_graded == self._num_graded or (num_graded > self._calm and passed < _REFRESH_STEPS[not enough]):
+        if num_graded == self._num_graded or (num_graded > self._calm and passed < _REFRESH_TURNS[not enough] * turn):
             return False
         for grades in self.grades:
             grades.refresh(passed)

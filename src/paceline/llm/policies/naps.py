@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 _FIRST = 8  # steps
-_LONGEST = 64
+_LONGEST = 256
 _APART = 8  # least steps between looks for the sake of new sequences
 _NUM_BUCKETS = 32
 _AWAY = 256  # steps after which a load counts as new
@@ -13,7 +13,7 @@ _AWAY = 256  # steps after which a load counts as new
 
 @final
 class Naps:
-    """Naps of 8, 16, 32, 64 steps, each load (a power of two of sequences) with its own: a load that flickers
+    """Naps of 8, 16, 32, … steps, each load (a power of two of sequences) with its own: a load that flickers
     between two of them wakes nobody.
 
     >>> naps = Naps()

@@ -18,7 +18,10 @@ _OWN_PER_DRAFT_S = 5e-6
 _OWN_WEIGHT = 0.05  # of the newest step in how much slower or quicker it is here
 _OWN_RANGE = (0.0, 20.0)
 _DWELL = 8  # steps for which a start stands
-_TURN = 4  # steps between looks on hope while drafts pay
+_TURNS = (4, 64)  # steps between looks on hope while drafts pay: as many as keep looks within their share
+_LOOK_SHARE = 0.005  # of all time, in the policy itself
+_LOOK_S = 200e-6  # what a look takes in the policy itself, before it is known
+_LOOK_WEIGHT = 0.1  # of the latest look in what the next will take
 _DEEPENED = 32  # steps between drafts that are
 _DEEPER = 2  # tokens deeper than seems right, since only they tell
 _FEWEST_ROWS = 4  # over which the price of a row is taken
@@ -31,7 +34,7 @@ class Planner:
     """Prices time by the goodput at hand, sums up what asking would bring, and decides with hysteresis."""
 
     __slots__ = ("_calls", "_grading", "_kept", "_max_draft", "_names", "_nodes", "_own", "_since", "active", "gain", "goodput",
-                 "hoped", "looks", "probe", "reason", "wishes")  # fmt: skip
+                 "hoped", "look_s", "looking", "looks", "probe", "reason", "turn", "wishes")  # fmt: skip
 
     def __init__(self, names: Sequence[str], grading: Grading, calls: Sequence[CallCost], max_draft: int) -> None:
         self._names = names
@@ -50,13 +53,15 @@ class Planner:
         self.hoped: dict[int, int] = {}  # members asked on mere hope in this step, by proposer
         self.probe: Ask | None = None  # of this step
         self._own = 1.0  # how much slower than said above the policy is here
-
-    def own_s(self, num_drafts: int) -> float:
-        """What the policy itself takes for a step with so many drafts."""
-        return self._own * (_OWN_S + _OWN_PER_DRAFT_S * num_drafts)
+        self.looking = False  # in this step
+        self.look_s = _LOOK_S  # what a look takes in the policy itself
+        self.turn = _TURNS[0]  # steps between looks while drafts pay
 
     def learn_own(self, seconds: float, num_drafts: int) -> None:
         """The policy took ``seconds`` for a step with so many drafts."""
+        if self.looking:
+            self.look_s += _LOOK_WEIGHT * (seconds - self.look_s)
+            return
         low, high = _OWN_RANGE
         seen = min(max(seconds / (_OWN_S + _OWN_PER_DRAFT_S * num_drafts), low), high)
         self._own += _OWN_WEIGHT * (seen - self._own)
@@ -75,6 +80,8 @@ class Planner:
         """Brings prices up to date; ``renewed``: rates have changed too. ``curve[n]`` is the time with n more rows."""
         plain_s, count = curve[0], self.num_extra(step)
         row_s = max(curve[count] - plain_s, 0.0) / count if curve[count] > 0.0 else plain_s
+        few, many = _TURNS
+        self.turn = min(max(few, int(self.look_s / (_LOOK_SHARE * plain_s))), many)
         plain = step.decoding.num_seqs / plain_s
         per_s = max(plain, self.goodput) if self.active else plain
         price = Price(per_s, per_s * row_s, plain_s, len(step.contexts))
@@ -88,7 +95,7 @@ class Planner:
         self.probe = None
         histories = self._grading.histories
         codes = tuple([histories[context].code for context in step.contexts])
-        looking = not self.active or at % _TURN == 0
+        looking = self.looking = not self.active or at % self.turn == 0
         if not looking:
             kept = self._kept.get(codes)
             if kept is not None:
