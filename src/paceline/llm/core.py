@@ -86,7 +86,8 @@ class EngineCore:
 
     def submit(self, request: Request, matcher: Matcher | None = None) -> None:
         """Queues a request, with what ``warm`` made for it; InvalidRequest or QueueFull leave nothing behind."""
-        if any(not 0 <= token < self.info.vocab_size for token in request.prompt):
+        prompt = request.prompt
+        if prompt and (min(prompt) < 0 or max(prompt) >= self.info.vocab_size):
             raise InvalidRequest(f"token ids must be in [0, {self.info.vocab_size})", param="prompt")
         make = self._factory.prepare(request, matcher)
         self._scheduler.submit(request, self._clock.now())

@@ -22,6 +22,7 @@ from paceline.llm.config import EngineConfig
 from paceline.llm.model.config import ModelConfig
 from paceline.llm.step_model import ProfiledCell
 from paceline.process.atomic import write_atomic
+from paceline.process.cache_home import cache_home
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ def profile_path(config: EngineConfig, model: ModelConfig, runner: str) -> Path 
         config.quantize,
         dataclasses.astuple(model),
     )
-    root = _cache_home()
+    root = cache_home()
     digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-    return None if root is None else root / "paceline" / f"steps-{digest[:32]}.json"
+    return None if root is None else root / f"steps-{digest[:32]}.json"
 
 
 def load_profile(path: Path | None) -> Table | None:
@@ -107,13 +108,3 @@ def _cpu_name() -> str:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _cache_home() -> Path | None:
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(named):  # the specification: others are ignored
-        return Path(named)
-    try:
-        return Path.home() / ".cache"
-    except RuntimeError:
-        return None

@@ -65,20 +65,37 @@ class DeltaIterator(Iterator[Delta]):
     ``close`` aborts what has not ended; so does dropping the iterator.
     """
 
-    def __init__(self, request: Request, take: Callable[[str], Delta], abandoned: deque[str]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        take: Callable[[str], Delta],
+        take_ready: Callable[[str], list[Delta]],
+        abandoned: deque[str],
+    ) -> None:
         self._request_id = request.request_id
         self._num_open = request.params.n
         self._take = take
+        self._take_ready = take_ready
         self._abandoned = abandoned
 
     def __next__(self) -> Delta:
         if self._num_open == 0:
             raise StopIteration
         delta = self._take(self._request_id)
-        self._num_open -= delta.finish_reason is not None
-        if self._num_open == 0:
-            self._abandoned.append(self._request_id)
+        self._count([delta])
         return delta
+
+    def ready(self) -> list[Delta]:
+        """The deltas that have come already; does not wait for more."""
+        deltas = self._take_ready(self._request_id) if self._num_open else []
+        self._count(deltas)
+        return deltas
+
+    def _count(self, deltas: Seq[Delta]) -> None:
+        num_ended = sum(delta.finish_reason is not None for delta in deltas)
+        self._num_open -= num_ended
+        if num_ended and self._num_open == 0:
+            self._abandoned.append(self._request_id)
 
     def close(self) -> None:
         """Ends the request at the engine's next step. Can be called twice."""
@@ -110,7 +127,7 @@ class Engine:
         loaded = load(msgspec.structs.replace(config, max_queued_requests=_UNBOUNDED, max_queued_tokens=_UNBOUNDED))
         self.tokenizer = loaded.tokenizer
         self.defaults = loaded.defaults
-        self._template = loaded.template
+        self.template = loaded.template
         self._core = loaded.core
         self._core.measure(_PROFILE_S)
         self._lock = threading.Lock()  # whoever waits for tokens steps for all
@@ -146,12 +163,17 @@ class Engine:
         self, conversations: Seq[Seq[Mapping[str, Any]]], params: SamplingParams | Seq[SamplingParams] | None = None
     ) -> list[Completion]:
         """Answers every conversation, a list of ``{"role": …, "content": …}`` rendered by the model's template."""
-        return self.generate([self._template.encode(messages) for messages in conversations], params)
+        return self.generate([self.template.encode(messages) for messages in conversations], params)
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> DeltaIterator:
         """Deltas of one prompt as they come. Closing or dropping the iterator early aborts the request."""
         [stream] = self._open([self._request(prompt, params)])
         return stream
+
+    def step(self) -> None:
+        """Advances all open requests once, for callers that watch several streams by ``DeltaIterator.ready``."""
+        with self._lock:
+            self._advance()
 
     def stats(self) -> EngineStats:
         with self._lock:
@@ -192,20 +214,34 @@ class Engine:
                 for request in requests:
                     self._forget(request.request_id)
                 raise
-        return [DeltaIterator(request, self._next, self._abandoned) for request in requests]
+        return [DeltaIterator(request, self._next, self._ready, self._abandoned) for request in requests]
 
     def _next(self, request_id: str) -> Delta:
         """The next delta of a request, stepping for everybody until it is there."""
         while True:
             with self._lock:
-                inbox = self._inboxes.get(request_id)
-                if inbox is None:
-                    raise ExecutionError("the engine was closed")
+                inbox = self._inbox(request_id)
                 if inbox:
                     return inbox.popleft()
-                self._sweep()
-                for delta in self._core.step():
-                    self._inboxes[delta.request_id].append(delta)
+                self._advance()
+
+    def _ready(self, request_id: str) -> list[Delta]:
+        with self._lock:
+            inbox = self._inbox(request_id)
+            deltas = list(inbox)
+            inbox.clear()
+            return deltas
+
+    def _inbox(self, request_id: str) -> deque[Delta]:
+        inbox = self._inboxes.get(request_id)
+        if inbox is None:
+            raise ExecutionError("the engine was closed")
+        return inbox
+
+    def _advance(self) -> None:
+        self._sweep()
+        for delta in self._core.step():
+            self._inboxes[delta.request_id].append(delta)
 
     def _sweep(self) -> None:
         """Aborts the requests whose iterators were closed or dropped."""
