@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / part) for part in ("."
 
 from rich.console import Console  # noqa: E402 - runs as a script from any folder
 
-from benchmarks.common import machine  # noqa: E402
+from benchmarks.common import command, machine  # noqa: E402
 from benchmarks.common.arms import ArmError  # noqa: E402
 from benchmarks.common.cells import Cells, write_json  # noqa: E402
 from benchmarks.engine.arms import Bench  # noqa: E402
@@ -89,23 +88,9 @@ def _result(device: dict[str, Any], bench: Bench, cells: Cells, protocol: Protoc
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="every figure in at most 8 minutes on 2 cores")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
+    parser = command.parser(__doc__, SECTIONS, kept="models, converted models, logs and finished cells")
     for peer in PEERS:
         parser.add_argument(f"--peer-{peer}", metavar="PYTHON", help=f"Python of an environment that has {peer}")
-    parser.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "paceline-benchmark",
-        help="models, converted models, logs and finished cells (default: %(default)s)",
-    )
-    parser.add_argument("--resume", action="store_true", help="keep the cells that an interrupted run has finished")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    parser.add_argument(
-        "--show", type=Path, metavar="FILE", help="measure nothing: print the tables of a stored result"
-    )
-    parser.add_argument("--readme", action="store_true", help="put the tables into this folder's README.md")
     return parser.parse_args()
 
 

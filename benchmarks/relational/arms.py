@@ -21,6 +21,7 @@ import pyarrow as pa
 from benchmarks.relational.queries import Query, Step
 from benchmarks.relational.tables import DEPENDENT
 from paceline.sql import connect, prompt
+from paceline.sql.engines import Engine
 from paceline.sql.model import Answer, Ask, LanguageModel
 from paceline.sql.order import Encoded, encode
 from paceline.sql.order.baselines import Plan, as_is, ggr, v1_rule
@@ -51,24 +52,31 @@ class Run:
         return hashlib.sha256("\0".join(self.outcome).encode()).hexdigest()[:16]
 
 
-def run_arm(arm: str, name: str, table: pa.Table, query: Query, model: LanguageModel) -> Run:
-    """Runs ``query`` over ``table``, which is called ``name`` among the made ones."""
+def run_arm(
+    arm: str, name: str, table: pa.Table, query: Query, model: LanguageModel, engine: str | Engine = "duckdb"
+) -> Run:
+    """Runs ``query`` over ``table``, which is called ``name`` among the made ones; our SQL on ``engine``."""
     run = Run()
     began = time.perf_counter()
     if arm == "paceline":
-        _run_sql(table, query, model, run)
+        _run_sql(table, query, model, engine, run)
     else:
         _run_steps(arm, name, table, query, model, run)
     run.seconds = time.perf_counter() - began
     return run
 
 
-def _run_sql(table: pa.Table, query: Query, model: LanguageModel, run: Run, engine: str = "duckdb") -> None:
-    with connect(_Counting(model, run), store=False, engine=engine) as connection:
+def _run_sql(table: pa.Table, query: Query, model: LanguageModel, engine: str | Engine, run: Run) -> None:
+    with connect(model, store=False, engine=engine) as connection:
         connection.register("t", table)
-        answers = connection.sql(query.sql).table.column(0).to_pylist()
-    whole = query.name == "aggregate"
-    run.outcome = [f"{answers[0]:.6f}"] if whole else sorted(map(str, answers))
+        result = connection.sql(query.sql)
+    for report in result.report:
+        run.requests += report.num_sent
+        run.prompt_tokens += report.prompt_tokens
+        run.cached_tokens += report.cached_tokens
+        run.num_errors += report.num_errors
+    answers = result.table.column(0).to_pylist()
+    run.outcome = [f"{answers[0]:.6f}"] if query.name == "aggregate" else sorted(map(str, answers))
 
 
 def _run_steps(arm: str, name: str, table: pa.Table, query: Query, model: LanguageModel, run: Run) -> None:
@@ -132,23 +140,3 @@ def _num_shared(one: str, other: str) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
     return low
-
-
-class _Counting:
-    """A model whose answers are counted on their way."""
-
-    def __init__(self, model: LanguageModel, run: Run) -> None:
-        self._model = model
-        self._run = run
-        self.name = model.name
-        self.num_tokens = model.num_tokens
-
-    def ask(self, asks: object, done: Callable[[int, Answer], None]) -> None:
-        def count(number: int, answer: Answer) -> None:
-            self._run.take(answer)
-            done(number, answer)
-
-        self._model.ask(asks, count)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        """The arm's owner closes the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +22,7 @@ from benchmarks.relational.protocol import (
 from benchmarks.relational.queries import QUERIES, query
 from paceline.sql import EndpointModel
 from paceline.sql.clients.embedded import EmbeddedModel
+from paceline.sql.engines import ENGINES, Engine
 from paceline.sql.model import LanguageModel
 
 PREFIX = "end_to_end"
@@ -77,8 +78,14 @@ def measure_mock(cells: Cells, protocol: Protocol) -> None:
 
 
 def measure_endpoint(cells: Cells, protocol: Protocol, url: str, model: str) -> None:
-    for table in FILTERED:
-        _measure(cells, "endpoint", endpoint(url, model), table, "filter", protocol.embedded_rows)
+    """The filters, ours on Spark: the published set-up. A server's cache cannot be turned off from here: no ``plain``."""
+    engine = ENGINES["spark"]()
+    try:
+        for table in FILTERED:
+            opened = endpoint(url, model)
+            _measure(cells, "endpoint", opened, table, "filter", protocol.embedded_rows, ARMS[1:], engine)
+    finally:
+        engine.close()
 
 
 def _measure(
@@ -88,15 +95,17 @@ def _measure(
     table: str,
     name: str,
     num_rows: int,
+    arms: Sequence[str] = ARMS,
+    engine: str | Engine = "duckdb",
 ) -> None:
     """One cell for each arm, so that an interrupted run goes on behind the last."""
     made = tables.make(table, num_rows)
-    for arm in ARMS:
+    for arm in arms:
         cell = f"{PREFIX}/{table}/{name}/{backend}/{arm}"
         if cells.get(cell) is not None:
             continue
         with opened(arm) as (model, device_s):
-            run = run_arm(arm, table, made, query(table, name), model)
+            run = run_arm(arm, table, made, query(table, name), model, engine)
             seconds = device_s() or run.seconds
         cells.put(cell, {**_record(run), "seconds": seconds, "rows": num_rows})
 

@@ -6,19 +6,20 @@ Of GGR ``seconds`` are those of the published steps, ``lean_seconds`` those of t
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks.common.arms import Arm, worker_command
 from benchmarks.common.cells import Cells
-from benchmarks.relational.tables import NUM_ROWS
+from benchmarks.relational.tables import NUM_ROWS, read_csv
 
 PLANNERS: Final = ("as_is", "sorted", "v1", "ggr", "paceline")
 _ROUNDS: Final = {"paceline": 3}  # of which the median counts
 
 
 class Case(NamedTuple):
-    """A table at one size, and who plans it."""
+    """A table at one size, and who plans it. ``table`` is the name of a made one, or the path of a CSV file."""
 
     table: str
     rows: int
@@ -38,6 +39,11 @@ QUICK: Final = (
     *(Case(name, _QUICK_ROWS.get(name, rows)) for name, rows in NUM_ROWS.items()),
     _MILLION._replace(planners=("sorted", "paceline")),
 )
+
+
+def csv_cases(paths: Sequence[Path]) -> tuple[Case, ...]:
+    """The tables of CSV files, all planners."""
+    return tuple(Case(str(path.resolve()), read_csv(str(path)).num_rows) for path in paths)
 
 
 def measure_plans(cells: Cells, cases: tuple[Case, ...], log: Path) -> None:
@@ -63,10 +69,10 @@ def plan_rows(cells: Cells) -> list[dict[str, Any]]:
     """The section ``plans`` of the result: shares are of all data tokens, ``rss_mb`` is growth while planning."""
     rows = []
     for name, cell in cells.having("plans/").items():
-        table, num_rows, planner = name.split("/")
+        table, num_rows, planner = name.rsplit("/", 2)
         rows.append(
             {
-                "table": table,
+                "table": Path(table).stem,
                 "rows": int(num_rows),
                 "columns": cell["columns"],
                 "planner": planner,

@@ -3,6 +3,8 @@
 ``paceline.sql.order.baselines.ggr`` finds as good a plan from numbered values, 10 to 100 times faster. This one takes
 the steps of the published program on a data frame, which is what its users wait for: all cells of a node counted, its
 rows rebuilt and appended one by one (most of the time goes there). No process is started for each half of the table.
+For most tables that is near what the published program took on two such cores (8.9 s movies, 4.0 products, 2.5 bird, 9.5 fever,
+100 beer); for the 57 columns of pdmx it is far above the 12.6 s that the paper states.
 """
 
 from __future__ import annotations

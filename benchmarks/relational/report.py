@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.common.tables import Table, markdown, number, show, write_between_marks
-from benchmarks.relational.protocol import ARMS, PLANNERS
+from benchmarks.relational.plans import PLANNERS
+from benchmarks.relational.protocol import ARMS
 
 HERE = Path(__file__).parent
 PLAIN_WIDTH = 160  # of a log

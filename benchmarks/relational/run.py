@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / part) for part in (".", "src")]
 
-from benchmarks.common import machine  # noqa: E402 - runs as a script from any folder
+from benchmarks.common import command, machine  # noqa: E402 - runs as a script from any folder
 from benchmarks.common.cells import Cells, write_json  # noqa: E402
 from benchmarks.engine.goals import as_json  # noqa: E402
 from benchmarks.relational import end_to_end  # noqa: E402
@@ -44,7 +42,7 @@ def main() -> None:
     device = machine.describe(("paceline", "duckdb", "numba", "numpy", "pyarrow", "pyspark", "sqlglot"))
     for name, measure in _sections(cells, protocol, options).items():
         if name in (options.only or SECTIONS):
-            _timed(name, measure)
+            command.timed(name, measure)
     result = collect(device, cells, protocol)
     if options.json:
         write_json(options.json, result)
@@ -78,34 +76,13 @@ def collect(device: dict[str, Any], cells: Cells, protocol: Protocol) -> dict[st
     return {**result, "goals": as_json(goals(result))}
 
 
-def _timed(name: str, measure: Callable[[], None]) -> None:
-    print(f"{name} …", end=" ", flush=True)
-    began = time.monotonic()
-    measure()
-    print(f"{time.monotonic() - began:.0f} s", flush=True)
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="every key in at most 8 minutes on 2 cores")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
+    parser = command.parser(__doc__, SECTIONS)
     parser.add_argument(
         "--csv", type=Path, nargs="+", metavar="FILE", help="plan these tables instead of the made ones"
     )
     parser.add_argument("--endpoint", metavar="URL", help="also run the filters on a server with the OpenAI API")
     parser.add_argument("--model", default="paceline-demo", help="the model's name there (default: %(default)s)")
-    parser.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "paceline-benchmark",
-        help="finished cells (default: %(default)s)",
-    )
-    parser.add_argument("--resume", action="store_true", help="keep the cells that an interrupted run has finished")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    parser.add_argument(
-        "--show", type=Path, metavar="FILE", help="measure nothing: print the tables of a stored result"
-    )
-    parser.add_argument("--readme", action="store_true", help="put the tables into this folder's README.md")
     return parser.parse_args()
 
 

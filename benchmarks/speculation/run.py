@@ -8,15 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / part) for part in (".", "src")]
 
-from benchmarks.common import machine  # noqa: E402 - runs as a script from any folder
+from benchmarks.common import command, machine  # noqa: E402 - runs as a script from any folder
 from benchmarks.common.cells import Cells, write_json  # noqa: E402
 from benchmarks.speculation import simulated  # noqa: E402
 from benchmarks.speculation.calm import measure_calm  # noqa: E402
@@ -55,14 +53,14 @@ def main() -> None:
 def _measure(wanted: set[str], cells: Cells, protocol: Protocol, work_dir: Path) -> None:
     if wanted & set(LIVE_SECTIONS):
         with opened_arms() as arms:
-            _timed("saturation", lambda: measure_saturation(arms, cells, protocol))
+            command.timed("saturation", lambda: measure_saturation(arms, cells, protocol))
             for name, measure in _live_sections(arms, cells, protocol, work_dir).items():
                 if name in wanted:
-                    _timed(name, measure)
+                    command.timed(name, measure)
     if "forced" in wanted:
-        _timed("forced", lambda: measure_forced(cells, protocol, work_dir))
+        command.timed("forced", lambda: measure_forced(cells, protocol, work_dir))
     if "simulated" in wanted:
-        _timed(
+        command.timed(
             "simulated", lambda: _simulate(cells, simulated.QUICK if protocol.name == QUICK.name else simulated.FULL)
         )
 
@@ -85,32 +83,11 @@ def _live_sections(arms: Arms, cells: Cells, protocol: Protocol, work_dir: Path)
     }
 
 
-def _timed(name: str, measure: Callable[[], None]) -> None:
-    print(f"{name} …", end=" ", flush=True)
-    began = time.monotonic()
-    measure()
-    print(f"{time.monotonic() - began:.0f} s", flush=True)
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="every figure in at most 8 minutes on 2 cores")
+    parser = command.parser(__doc__, SECTIONS, kept="random models and finished cells")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="live runs of each cell; without it those of the form: 1 or 3"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
-    parser.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "paceline-benchmark",
-        help="random models and finished cells (default: %(default)s)",
-    )
-    parser.add_argument("--resume", action="store_true", help="keep the cells that an interrupted run has finished")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    parser.add_argument(
-        "--show", type=Path, metavar="FILE", help="measure nothing: print the tables of a stored result"
-    )
-    parser.add_argument("--readme", action="store_true", help="put tables and figures into this folder's README.md")
     return parser.parse_args()
 
 

@@ -27,7 +27,7 @@ from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, St
 _REPRICED = 2  # turns between looks at prices
 _MEASURED = 512  # drafted steps, then a plain one to know what it takes
 _NAP_SHARE = 0.0025  # of all time that looks may take while nothing pays
-_NEW_SHARE = 0.01  # and looks at new sequences
+_NEW_SHARE = 0.004  # and looks at new sequences
 _FIRST_NODES = 2  # verified now and then while costs are unknown
 _FIRST_EVERY = 16
 _EXTRA_WEIGHT = 0.1  # of the newest step in what verifying takes beyond its rows

@@ -1,4 +1,4 @@
-"""Asking on mere hope: cheap proposers in turn, dear ones by probes, all within a hundredth of the time. Pure."""
+"""Asking on mere hope: cheap proposers in turn, dear ones by probes, all within a hundredth of the time together. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paceline.llm.policies.calling import CallCost
 from paceline.llm.policies.grading import Grading
 from paceline.llm.speculation import Ask, Call, StepView
 
-_SHARE = 0.01  # of all time, once for cheap proposers and once for dear ones
+_SHARE = 0.005  # of all time, once for cheap proposers and once for dear ones
 _SAVED = 64.0  # steps whose share can be saved up
 _MOST_IN_TURN = 8
 _MOST_PROBED = 4
