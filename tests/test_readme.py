@@ -14,10 +14,10 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if "Engine" in block])
-def test_engine_snippet_runs(block: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("block", [block for block in BLOCKS if "import paceline" in block or "from paceline" in block])
+def test_snippets_print_what_they_say(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(block, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip()
+    assert capsys.readouterr().out.strip() == block.rpartition("  # ")[2].strip()
 
 
 def test_make_targets_exist() -> None:

@@ -66,9 +66,10 @@ def endpoint(url: str, name: str) -> Callable[[str], AbstractContextManager[Open
 
 
 def measure_embedded(cells: Cells, protocol: Protocol) -> None:
-    for table in FILTERED:
-        for name in QUERIES[table]:
-            _measure(cells, "embedded", embedded, table, name, protocol.embedded_rows)
+    for name in dict.fromkeys(name for table in FILTERED for name in QUERIES[table]):  # the filters of all tables first
+        for table in FILTERED:
+            if name in QUERIES[table]:
+                _measure(cells, "embedded", embedded, table, name, protocol.embedded_rows)
 
 
 def measure_mock(cells: Cells, protocol: Protocol) -> None:

@@ -47,7 +47,7 @@ def _end_to_end(rows: list[dict[str, Any]]) -> Iterator[Goal]:
 def _answers(result: dict[str, Any]) -> Iterator[Goal]:
     outcomes: dict[tuple[str, str], set[str]] = {}
     for row in result["end_to_end"]:
-        if row["backend"] == "mock" and row["query"] != "rag":  # interchangeable fields lose their names: another prompt
+        if row["backend"] == "mock" and row["query"] != "rag":  # rag: fields lose their names
             outcomes.setdefault((row["table"], row["query"]), set()).add(row["outcome"])
     equal = sum(len(found) == 1 for found in outcomes.values()) / len(outcomes) if outcomes else None
     yield _at_least("queries on the mock whose outcome is the same for all arms, share", equal, 1.0)

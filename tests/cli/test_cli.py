@@ -49,7 +49,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 
 
-@pytest.mark.parametrize("command", ["serve", "generate", "demo", "doctor", "simulate"])
+@pytest.mark.parametrize("command", ["serve", "generate", "sql", "demo", "doctor", "simulate"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     text = capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_a_missing_package_names_the_command_that_brings_it(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "paceline.server.serve")
     assert run("serve", "--demo") == 4
-    assert "pip install 'paceline[all]'" in capsys.readouterr().err
+    assert "pip install 'paceline[serve]'" in capsys.readouterr().err
 
 
 def test_doctor_reports_what_it_finds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,4 +271,16 @@ def test_help_imports_neither_torch_nor_the_server() -> None:
         env={**os.environ, "PYTHONPATH": "src"},
     )
     loaded = set(result.stdout.split())
-    assert not loaded & {"torch", "numpy", "starlette", "uvicorn", "openai", "msgspec", "jinja2", "tokenizers"}
+    assert not loaded & {
+        "torch",
+        "numpy",
+        "starlette",
+        "uvicorn",
+        "openai",
+        "msgspec",
+        "jinja2",
+        "tokenizers",
+        "pyarrow",
+        "duckdb",
+        "sqlglot",
+    }

@@ -13,10 +13,14 @@ import pytest
 
 from paceline.errors import PacelineError
 from paceline.sql import connect
+from paceline.sql.engines import Engine
 from tests.sql.fakes import Model
 
 FOLDER = Path(__file__).parent / "engines"
-ENGINES = ["duckdb"]
+SPARK = [
+    pytest.mark.spark,
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),  # no pandas is used
+]
 
 REVIEWS = pa.table({
     "id": pa.array([1, 2, 3, 4, 5, 6], pa.int32()),
@@ -92,13 +96,22 @@ def shown(value: object) -> str:
 RECORDS = [record for path in sorted(FOLDER.glob("*.test")) for record in read(path)]
 
 
+def engine_named(name: str, request: pytest.FixtureRequest) -> str | Engine:
+    if name != "spark":
+        return name
+    session = request.getfixturevalue("spark")
+    from paceline.sql.engines.spark import Spark
+
+    return Spark(session)
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.where)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_case(engine: str, record: Record, request: pytest.FixtureRequest) -> None:
-    if engine in record.notyet:
-        request.applymarker(pytest.mark.xfail(raises=PacelineError, reason=record.notyet[engine]))
+@pytest.mark.parametrize("name", ["duckdb", pytest.param("spark", marks=SPARK)])
+def test_case(name: str, record: Record, request: pytest.FixtureRequest) -> None:
+    if name in record.notyet:
+        request.applymarker(pytest.mark.xfail(raises=PacelineError, reason=record.notyet[name]))
     model = Model()
-    with connect(model, engine=engine, store=False) as con:
+    with connect(model, engine=engine_named(name, request), store=False) as con:
         con.register("reviews", REVIEWS)
         con.register("products", PRODUCTS)
         if record.kind == "error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -134,11 +135,24 @@ def test_clear(path: Path) -> None:
         assert after.num_bytes < 100_000
 
 
-@pytest.mark.parametrize(
-    "content", [b"no database at all, but long enough to be read as one" * 20, b"SQLite format 3\0" + b"\xff" * 4096]
-)
-def test_a_file_that_is_no_store_is_set_aside(path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_another_kind_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 and so on")
+    with sqlite3.connect(tmp_path / "own.sqlite") as db:
+        db.execute("CREATE TABLE rows (id INTEGER)")
+    db.close()
+    for path in sorted(tmp_path.iterdir()):
+        path.chmod(0o644)
+        before = path.read_bytes()
+        with pytest.raises(ResourceError, match=f"{path.name} is no answer store"):
+            AnswerStore(path)
+        assert path.read_bytes() == before
+        assert path.stat().st_mode & 0o777 == 0o644
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_damaged_file_is_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+    content = b"SQLite format 3\0" + b"\xff" * 4096
     path.parent.mkdir()
     path.write_bytes(content)
     with AnswerStore(path) as store:
@@ -272,3 +286,12 @@ def test_parameters_are_part_of_the_key_and_their_order_is_not() -> None:
     assert key("m", "", "q", "{}", {"a": 1, "b": 2}) == key("m", "", "q", "{}", {"b": 2, "a": 1})
     assert key("m", "", "q", "{}", {"a": 1}) != key("m", "", "q", "{}", {"a": "1"})
     assert key("m", "", "q \ud800", "{}", {}) != key("m", "", "q \ud801", "{}", {})
+
+
+def test_another_process_opens_the_same_store(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "answers.sqlite", max_bytes=1 << 20, max_age_s=60.0) as store:
+        store.put_many([("k", Answer("yes"))])
+        arguments = json.loads(json.dumps(store.arguments))
+        with AnswerStore(**arguments) as other:
+            assert other.arguments == store.arguments
+            assert other.get_many(["k"])["k"].text == "yes"

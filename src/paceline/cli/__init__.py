@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Container, Sequence
 
-from paceline.errors import ConfigError, PacelineError, RejectedError
+from paceline.errors import ConfigError, PacelineError, RejectedError, ResourceError
 
 _USAGE, _RESOURCES = 2, 4
 
@@ -30,27 +30,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _exit_code(error: Exception) -> int:
+    if _missing_module(error):
+        return _RESOURCES
     if isinstance(error, RejectedError):  # an option that only the engine could judge
         return _USAGE
-    if isinstance(error, PacelineError):
-        return error.exit_code
-    return _RESOURCES if _is_missing(error) else 1
+    return error.exit_code if isinstance(error, PacelineError) else 1
 
 
-def _is_missing(error: Exception) -> bool:
-    return isinstance(error, ModuleNotFoundError) and not (error.name or "paceline").startswith("paceline")
+def _missing_module(error: Exception) -> str | None:
+    """The module of another package that could not be imported, also where a registry was to bring it."""
+    cause = error.__cause__ if isinstance(error, PacelineError) else error
+    name = cause.name if isinstance(cause, ModuleNotFoundError) else None
+    return None if name is None or name.startswith("paceline") else name.partition(".")[0]
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, ConfigError | RejectedError):
+    if module := _missing_module(error):
+        from paceline.cli.doctor import extra_of
+
+        return f"the package {module} is not installed; run: pip install 'paceline[{extra_of(module)}]'"
+    if isinstance(error, ConfigError | RejectedError | ResourceError):
         from paceline.cli.generate import generate
         from paceline.cli.serve import serve
+        from paceline.cli.sql import sql
 
-        return as_options(str(error), {*inspect.signature(serve).parameters, *inspect.signature(generate).parameters})
+        commands = (serve, generate, sql)
+        return as_options(str(error), {name for command in commands for name in inspect.signature(command).parameters})
     if isinstance(error, PacelineError):
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and _is_missing(error):
-        return f"the package {error.name} is not installed; run: pip install 'paceline[all]'"
     return f"unexpected {type(error).__name__}: {error}; run again with --debug to see where"
 
 

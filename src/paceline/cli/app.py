@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from paceline import __version__
-from paceline.cli import demo, doctor, generate, serve, simulate
+from paceline.cli import demo, doctor, generate, serve, simulate, sql
+from paceline.cli.sql_cache import WithCache
 
 app = typer.Typer(
     name="paceline",
@@ -36,6 +37,7 @@ def _paceline(
 
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
+app.command("sql", cls=WithCache)(sql.sql)
 app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

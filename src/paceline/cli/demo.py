@@ -19,8 +19,9 @@ Section = Callable[["Console"], None]  # raises PacelineError if what it shows d
 def sections() -> tuple[Section, ...]:
     """What is shown, in this order. A new part adds its line."""
     from paceline.cli.demo_language import show_language
+    from paceline.cli.demo_sql import show_tables
 
-    return (show_language,)
+    return show_language, show_tables
 
 
 def demo(debug: o.Debug = False) -> None:

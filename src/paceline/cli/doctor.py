@@ -21,7 +21,10 @@ _PACKAGES = (
     ("llguidance", "llguidance", "llm"), ("huggingface_hub", "huggingface-hub", "llm"), ("torch", "torch", "llm"),
     ("starlette", "starlette", "serve"), ("uvicorn", "uvicorn", "serve"), ("h11", "h11", "serve"),
     ("prometheus_client", "prometheus-client", "serve"), ("openai", "openai", "serve"),
+    ("duckdb", "duckdb", "sql"), ("httpx2", "httpx2", "sql"), ("numba", "numba", "sql"), ("pyarrow", "pyarrow", "sql"),
+    ("sqlglot", "sqlglot", "sql"), ("pandas", "pandas", "spark"), ("pyspark", "pyspark", "spark"),
 )  # fmt: skip
+_FOR = {"sql": "paceline sql", "spark": "paceline sql --engine spark"}  # extras of single commands: they may be missing
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia/version")
@@ -48,7 +51,7 @@ def examine() -> dict[str, Any]:
     kernels = _kernels()
     spared = {"torch"} if kernels == _AVAILABLE else set()  # what computes already takes its place
     packages = {
-        name: {"version": _version(name), "extra": extra, "needed": name not in spared}
+        name: {"version": _version(name), "extra": extra, "needed": name not in spared and extra not in _FOR}
         for module, name, extra in _PACKAGES
     }
     missing = {extra for module, name, extra in _PACKAGES if name not in spared and find_spec(module) is None}
@@ -62,8 +65,29 @@ def examine() -> dict[str, Any]:
         "native_kernels": kernels,
         "demo_model": _demo_model(),
         "packages": packages,
-        "fixes": [f"pip install 'paceline{f'[{extra}]' if extra else ''}'" for extra in sorted(missing)],
+        "fixes": [_install(extra) for extra in sorted(missing - set(_FOR))],
+        "offers": {_FOR[extra]: _install(extra) for extra in sorted(missing & set(_FOR))},
     }
+
+
+def extra_of(module: str) -> str:
+    """The extra that brings a module of another package; ``all`` where there is none.
+
+    >>> extra_of("duckdb"), extra_of("no_such_module")
+    ('sql', 'all')
+    """
+    return next((extra for name, _, extra in _PACKAGES if name == module and extra), "all")
+
+
+def is_complete(extra: str) -> bool:
+    """Whether all packages of an extra are there. None is imported."""
+    from importlib.util import find_spec
+
+    return all(find_spec(module) is not None for module, _, of in _PACKAGES if of == extra)
+
+
+def _install(extra: str) -> str:
+    return f"pip install 'paceline{f'[{extra}]' if extra else ''}'"
 
 
 def _version(package: str) -> str | None:
@@ -127,7 +151,7 @@ def _print(findings: dict[str, Any]) -> None:
     for name, text in rows:
         screen.print(f"[bold]{name:15}[/]", end="")
         screen.print(text, markup=False, soft_wrap=True)
-    for extra in ("", "llm", "serve"):
+    for extra in dict.fromkeys(extra for _, _, extra in _PACKAGES):
         entries = [(name, entry) for name, entry in findings["packages"].items() if entry["extra"] == extra]
         text = ", ".join(f"{name} {entry['version'] or _absent(entry)}" for name, entry in entries)
         screen.print(f"[bold]{f'extra {extra}' if extra else 'core':15}[/]", end="")
@@ -135,9 +159,14 @@ def _print(findings: dict[str, Any]) -> None:
     for fix in findings["fixes"]:
         screen.print(f"[bold yellow]{'to fix':15}[/]", end="")
         screen.print(fix, markup=False, soft_wrap=True)
+    for command, offer in findings["offers"].items():
+        screen.print(f"[bold]{'to add':15}[/]", end="")
+        screen.print(f"{offer}   for: {command}", markup=False, soft_wrap=True)
     if not findings["fixes"]:
         screen.print("[green]Nothing is missing.[/] Try: paceline demo")
 
 
 def _absent(entry: dict[str, Any]) -> str:
-    return "MISSING" if entry["needed"] else "not installed (not needed: the native kernels compute)"
+    if entry["needed"]:
+        return "MISSING"
+    return f"not installed ({'optional' if entry['extra'] in _FOR else 'not needed: the native kernels compute'})"

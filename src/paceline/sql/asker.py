@@ -13,6 +13,8 @@ from paceline.sql.model import Answer, Ask, LanguageModel
 from paceline.sql.order import OrderOptions
 from paceline.sql.prices import Price, price_of
 from paceline.sql.report import CallReport
+from paceline.sql.spread import MIN_SPREAD, Portable, Request, Spreading
+from paceline.sql.store import AnswerStore
 
 _FLUSH_ANSWERS: Final = 256  # a crash may lose this many paid answers, or those of this long
 _FLUSH_S: Final = 1.0
@@ -66,6 +68,7 @@ class Asker:
     system: str = ""
     options: OrderOptions = field(default_factory=OrderOptions)
     may_put_data_first: bool = False  # where several questions are asked about one row
+    spreading: Spreading | None = None  # the engine, if its machines can send requests
     is_dry: bool = False  # EXPLAIN: count and predict, ask nothing
     is_detailed: bool = False  # measure other orders too
     watch: Callable[[Answer | None, int], None] = lambda answer, num_rows: None  # None: from the store
@@ -104,9 +107,19 @@ class Asker:
             self._check_cost(sum(report.cost or 0.0 for report in self.reports), "has cost")
 
         try:
-            model.ask(asks, heard)
+            self._send(model, asks, keys, heard)
         finally:
             self.store.put_many(waiting)
+
+    def _send(
+        self, model: LanguageModel, asks: Iterable[Ask], keys: Sequence[str], heard: Callable[[int, Answer], None]
+    ) -> None:
+        """From here, or from the engine's machines where there are any, they can open the model, and it pays."""
+        if self.spreading is None or not isinstance(model, Portable) or len(keys) < MIN_SPREAD:
+            model.ask(asks, heard)
+            return
+        store = self.store.arguments if isinstance(self.store, AnswerStore) else None
+        self.spreading.spread(model, map(Request, keys, asks), heard, store)
 
     def _check_before(self, more: int) -> None:
         """What is about to be sent must fit into the budget, by all that is known."""

@@ -16,6 +16,7 @@ from paceline.sql.asker import Asker
 from paceline.sql.engines import Engine
 from paceline.sql.filters import FilterRun
 from paceline.sql.plan import INPUT, NAMED, ROW, Ask, Asked, AskFilter, Node, Plan, Reduce, asked_of, column
+from paceline.sql.spread import Spreading
 from paceline.sql.together import answer_together
 
 Rows = NDArray[np.int64]
@@ -29,6 +30,9 @@ class Execution:
     asker: Asker
     _relations: list[str] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)  # of sub-plans
+
+    def __post_init__(self) -> None:
+        self.asker.spreading = self.engine if isinstance(self.engine, Spreading) else None
 
     def run(self, plan: Plan) -> pa.Table:
         """The rows of the query."""

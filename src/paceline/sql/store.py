@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self, final
+from typing import Any, Final, NamedTuple, Self, final
 
 from paceline.errors import ConfigError, ResourceError
 from paceline.process.cache_home import cache_home
@@ -35,6 +35,7 @@ _BUSY_S: Final = 30.0  # how long another process may hold the file
 _USED_STEP_S: Final = 3600.0  # the time of last use is this coarse, so that reading seldom writes
 _KEPT_SHARE: Final = 0.9  # of the size limit, after an eviction
 
+_MAGIC: Final = b"SQLite format 3\0"
 _SHRINK: Final = "PRAGMA incremental_vacuum"  # as a script: a single step of it frees a single page
 # Rows lie in the order they came, so that those which go together free whole pages.
 _CREATE: Final = """
@@ -81,7 +82,7 @@ class AnswerStore:
     """Answers by ``key``, up to ``max_bytes`` on disk and ``max_age_s`` old; beyond, the longest unused go first.
 
     ``path`` is a file; without one, it lies in the user's cache folder. Safe to use from several threads and
-    processes. A file that is no store, or a damaged one, is set aside with a warning when it is opened. Raises
+    processes. A damaged file is set aside with a warning when it is opened; one of another kind is left as it is. Raises
     ConfigError for a limit that is none, ResourceError where the file cannot be used.
 
     >>> import tempfile
@@ -109,6 +110,11 @@ class AnswerStore:
         self._now = now
         self._lock = threading.Lock()
         self._db = _open(self.path)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What opens the same store in another process of this machine."""
+        return {"path": str(self.path), "max_bytes": self._max_bytes, "max_age_s": self._max_age_s}
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Answer]:
         """The answers that are here, by key; ``attempts`` is 0, as nobody was asked."""
@@ -206,35 +212,45 @@ def default_path() -> Path:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        _make_private(path)
+        _check_kind(path)
+        _make(path)
         try:
             return _connect(path)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError as error:  # no database, or a damaged one
+        except sqlite3.DatabaseError as error:  # damaged
             _set_aside(path, error)
-            _make_private(path)
+            _make(path)
             return _connect(path)
     except (OSError, sqlite3.Error) as error:
         raise ResourceError(f"the answer store {path} cannot be opened: {error}; name another file") from error
 
 
-def _make_private(path: Path) -> None:
+def _check_kind(path: Path) -> None:
+    """A file that was named by mistake is neither moved away nor hidden from others."""
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) not in (b"", _MAGIC):
+                raise ResourceError(f"{path} is no answer store; name another file")
+
+
+def _make(path: Path) -> None:
     """Makes the file, and folders that are missing, for the owner's eyes only."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    os.chmod(path, 0o600)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        _check_ours(db, path)
+        os.chmod(path, 0o600)  # before there are files beside it, which take its mode
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table
         db.execute("PRAGMA journal_mode = WAL").fetchone()
         db.execute("PRAGMA synchronous = FULL")  # an answer is paid for: it survives a power cut too
         db.execute("PRAGMA journal_size_limit = 4194304").fetchone()
         with _transaction(db):
-            _create(db, path)
+            _create(db)
         db.execute("SELECT count(key) FROM (SELECT key FROM answers LIMIT 1)").fetchone()
     except BaseException:
         db.close()
@@ -242,10 +258,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _create(db: sqlite3.Connection, path: Path) -> None:
-    [version] = db.execute("PRAGMA user_version").fetchone()
+def _check_ours(db: sqlite3.Connection, path: Path) -> None:
+    version, tables = db.execute(
+        "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+    ).fetchone()
     if version > _SCHEMA_VERSION:
         raise ResourceError(f"the answer store {path} was made by a newer version; name another file")
+    if version == 0 and tables:
+        raise ResourceError(f"{path} is no answer store but another database; name another file")
+
+
+def _create(db: sqlite3.Connection) -> None:
+    [version] = db.execute("PRAGMA user_version").fetchone()
     if version == 0:
         for statement in _CREATE.split(";"):
             db.execute(statement)

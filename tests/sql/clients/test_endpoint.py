@@ -365,3 +365,23 @@ def test_wrong_options_are_named(url: Any, options: dict[str, Any], words: str) 
 def test_an_estimate_of_tokens() -> None:
     model = EndpointModel("http://host", "m")
     assert [model.num_tokens(text) for text in ("", "a", "four", "fives")] == [0, 1, 1, 2]
+
+
+def test_a_client_in_another_process_is_the_same_with_its_part_of_the_window() -> None:
+    pacing = PacingOptions(max_window=10, first_window=3, backoff_s=0.25)
+    with MockServer(api_key="sk-secret") as server:
+        model = EndpointModel(server.url, "mock", api_key="sk-secret", timeout_s=7.0, max_attempts=3, pacing=pacing)
+        spec = model.spec(4)
+        assert "sk-secret" not in repr(spec)
+        arguments = json.loads(json.dumps(spec.arguments))
+        assert arguments["pacing"]["max_window"] == 2
+        assert arguments["pacing"]["first_window"] == 1
+        other = EndpointModel(**arguments, **spec.secrets)
+        assert other.spec(1).arguments == arguments
+        assert [answer.text for answer in gather(other, asks(3))] == [expected(ask) for ask in asks(3)]
+
+
+def test_another_process_takes_no_key_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EndpointModel("http://127.0.0.1:1", "mock", api_key="").spec(1)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another")
+    assert EndpointModel(**spec.arguments, **spec.secrets).spec(1).secrets == {"api_key": ""}

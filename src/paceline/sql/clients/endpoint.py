@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar, final
 
@@ -17,6 +18,7 @@ from paceline.sql.clients.chat import Dialect
 from paceline.sql.clients.exchange import Endpoint, Exchange, replicas
 from paceline.sql.clients.pacing import Pacer, PacingOptions
 from paceline.sql.model import Answer, Ask
+from paceline.sql.spread import ModelSpec
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ class EndpointModel:
         timeout_s: float = 120.0,
         patience_s: float = 300.0,
         max_attempts: int = 5,
-        pacing: PacingOptions | None = None,
+        pacing: PacingOptions | Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> None:
         for name, value in (("timeout_s", timeout_s), ("patience_s", patience_s), ("max_attempts", max_attempts)):
@@ -60,7 +62,7 @@ class EndpointModel:
             urls=replicas(url), model=model, api_key=key or None,
             timeout_s=timeout_s, patience_s=patience_s, max_attempts=max_attempts,
         )  # fmt: skip
-        self._options = pacing or PacingOptions()
+        self._options = pacing if isinstance(pacing, PacingOptions) else PacingOptions(**(pacing or {}))
         self._pacer = Pacer(len(self._endpoint.urls), self._options, seed)
         self._dialect = Dialect()
         self._lock = threading.Lock()  # one call at a time: they would only wait for each other's windows
@@ -82,6 +84,18 @@ class EndpointModel:
             with _Call(self._background, self._endpoint, self._pacer, self._dialect) as call:
                 call.serve(asks, done)
             self._dialect = call.exchange.dialect
+
+    def spec(self, num_clients: int) -> ModelSpec:
+        """See ``Portable.spec``: each client has its part of the window."""
+        options, endpoint = self._options, self._endpoint
+        pacing = asdict(options) | {
+            name: max(1, getattr(options, name) // num_clients) for name in ("max_window", "first_window")
+        }
+        arguments = {
+            "url": list(endpoint.urls), "model": endpoint.model, "timeout_s": endpoint.timeout_s,
+            "patience_s": endpoint.patience_s, "max_attempts": endpoint.max_attempts, "pacing": pacing,
+        }  # fmt: skip
+        return ModelSpec("endpoint", arguments, {"api_key": endpoint.api_key or ""})
 
     def close(self) -> None:
         """Closes the connections. Can be called twice."""

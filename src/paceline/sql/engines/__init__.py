@@ -57,3 +57,4 @@ ENGINES: Registry[Callable[[], Engine]] = Registry("sql engine")
 """SQL engines by name; a package adds its own by an entry point in the group ``paceline.sql_engine``."""
 
 ENGINES.register_lazy("duckdb", "paceline.sql.engines.duckdb:DuckDB")
+ENGINES.register_lazy("spark", "paceline.sql.engines.spark:Spark")

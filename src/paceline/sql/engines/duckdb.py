@@ -36,7 +36,7 @@ class DuckDB:
         try:
             self._db.execute(f"CREATE TEMP VIEW {_quoted(name)} AS SELECT * FROM {_literal(data)}")
         except duckdb.Error as error:
-            raise ConfigError(f"{data!r} cannot be read as a table: {error}") from error
+            raise ConfigError(f"{data!r} cannot be read as a table: {_reason(error)}") from error
 
     def tables(self) -> list[str]:
         rows = self._run("SELECT table_name FROM information_schema.tables").fetchall()
@@ -88,7 +88,12 @@ class DuckDB:
 
 
 def _plan_error(error: duckdb.Error) -> PlanError:
-    return PlanError(f"DuckDB cannot run a part of the query: {error}")
+    return PlanError(f"DuckDB cannot run a part of the query: {_reason(error)}")
+
+
+def _reason(error: duckdb.Error) -> str:
+    """What DuckDB says, on one line, without the SQL (it is not the user's) and the list of all settings below."""
+    return " ".join(str(error).partition("\n\n")[0].split())
 
 
 def _quoted(name: str) -> str:

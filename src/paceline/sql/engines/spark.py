@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, final
 
 import pyarrow as pa
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import AnalysisException, PySparkException, PySparkRuntimeError, PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -25,7 +25,7 @@ from paceline.sql.spread import Portable, Request, subtree_ranks, waves
 T = TypeVar("T")
 
 _PREFIX: Final = "_paceline"
-_PLACE: Final = "_place"  # of a kept row: its partition, and its number there
+_PLACE: Final = f"{_PREFIX}_place"  # of a kept row: its partition, and its number there
 _PARTITION_BITS: Final = 33  # of monotonically_increasing_id, below which the row's number stands
 
 _RANGES_PER_TASK: Final = 8  # subtrees may hold so large a part of a task's requests that tasks stay about equal
@@ -37,7 +37,7 @@ _ANSWERS: Final = from_arrow_schema(ANSWERS)
 
 @final
 class Spark:
-    """Runs SQL on a Spark session: the one given, the active one, or else one that it starts.
+    """Runs SQL on a Spark session: the one given, the one that runs, or else one that it starts.
 
     What the session's configuration says, holds: the master, memory, the catalog. A session that was started here ends
     with ``close``. Raises ResourceError if Spark does not start, for one without a Java runtime.
@@ -46,7 +46,9 @@ class Spark:
     dialect = "spark"
 
     def __init__(self, session: SparkSession | None = None) -> None:
-        found = session or SparkSession.getActiveSession()
+        found = session or _running()
+        if not isinstance(found, SparkSession | None):
+            raise ConfigError("Spark Connect has no executors that this process could use; give a classic session")
         self._owns = found is None
         self._spark = found or _started()
         self._numbers = itertools.count()
@@ -58,7 +60,7 @@ class Spark:
         try:
             self._read(data).createOrReplaceTempView(_quoted(name))
         except _FAILURES as error:
-            raise ConfigError(f"{data!r} cannot be read as a table: {_first_line(error)}") from error
+            raise ConfigError(f"{data!r} cannot be read as a table: {_reason(error)}") from error
 
     def tables(self) -> list[str]:
         rows = _run(lambda: self._spark.sql("SHOW TABLES").collect())
@@ -124,7 +126,7 @@ class Spark:
         try:
             return answers_by_number(sent.toArrow())
         except _FAILURES as error:
-            raise ExecutionError(f"Spark cannot send requests: {_first_line(error)}") from error
+            raise ExecutionError(f"Spark cannot send requests: {_reason(error)}") from error
 
     def _named(self, frame: DataFrame) -> str:
         name = f"{_PREFIX}{next(self._numbers)}"
@@ -133,7 +135,7 @@ class Spark:
 
     def _frame(self, table: pa.Table) -> DataFrame:
         plain = pa.table([_plain(column) for column in table.columns], table.column_names)
-        return _run(lambda: self._spark.createDataFrame(plain))
+        return _run(lambda: self._spark.createDataFrame(plain, from_arrow_schema(plain.schema, True)))
 
     def _read(self, path: str) -> DataFrame:
         reader = self._spark.read
@@ -161,14 +163,20 @@ def _hand_over(first: int, answers: dict[int, Answer], done: Callable[[int, Answ
         raise raised
 
 
+def _running() -> SparkSession | None:
+    try:
+        return SparkSession.active()
+    except PySparkRuntimeError:
+        return None
+
+
 def _started() -> SparkSession:
-    builder = SparkSession.builder.appName("paceline").config("spark.ui.showConsoleProgress", "false")
+    quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}  # no port that nobody asked for
+    builder = SparkSession.builder.appName("paceline").config(map=quiet)
     try:
         session = builder.getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
-        raise ResourceError(
-            f"Spark does not start ({_first_line(error)}); it needs a Java runtime, 17 or newer"
-        ) from error
+        raise ResourceError(f"Spark does not start ({_reason(error)}); it needs a Java runtime, 17 or newer") from error
     context = session.sparkContext
     if (context.master or "").startswith("local") and "PYSPARK_PYTHON" not in os.environ:
         context.pythonExec = sys.executable  # not the first python3 of the path, which may lack this package
@@ -182,7 +190,7 @@ def _numbered(rows: DataFrame) -> DataFrame:
     before = itertools.accumulate((counts.get(p, 0) for p in range(max(counts, default=0))), initial=0)
     first = F.array([F.lit(number).cast("long") for number in before])
     number = F.element_at(first, partition + 1) + F.col(_PLACE).bitwiseAND((1 << _PARTITION_BITS) - 1)
-    return rows.select(number.alias(ROW), *(F.col(_quoted(name)) for name in rows.columns if name != _PLACE))
+    return rows.select(number.alias(ROW), "*").drop(_PLACE)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -195,6 +203,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(wider[kind.bit_width])
     if pa.types.is_float16(kind):
         return column.cast(pa.float32())
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.string())
     return column
 
 
@@ -202,12 +212,13 @@ def _run(work: Callable[[], T]) -> T:
     try:
         return work()
     except _FAILURES as error:
-        raise PlanError(f"Spark cannot run a part of the query: {_first_line(error)}") from error
+        raise PlanError(f"Spark cannot run a part of the query: {_reason(error)}") from error
 
 
-def _first_line(error: Any) -> str:
-    """What Spark says, without the plan and the stack traces below."""
-    return str(error).strip().partition("\n")[0]
+def _reason(error: Exception) -> str:
+    """What Spark says, without the plan and the stack traces; of an exception in Python, the exception."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if isinstance(error, PythonException) else lines[0]
 
 
 def _quoted(name: str) -> str:
