@@ -95,11 +95,13 @@ def test_an_engine_that_is_killed_comes_back(process: subprocess.Popen[str]) -> 
     assert answer.status_code == 200
 
 
+@pytest.mark.timeout(240)  # on a fresh machine the planner of queries is compiled
 def test_the_demo_works(capsys: pytest.CaptureFixture[str]) -> None:
-    result = subprocess.run([*COMMAND, "demo"], capture_output=True, text=True, env=PYTHON, check=False, timeout=110)
+    result = subprocess.run([*COMMAND, "demo"], capture_output=True, text=True, env=PYTHON, check=False, timeout=230)
     assert result.returncode == 0, result.stderr
     assert "All of it worked." in result.stdout
     assert "streams at once" in result.stdout
+    assert "by llm_filter" in result.stdout
 
 
 def test_generate_prints_the_answer_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ def test_equal_requests_count_as_rows_but_cost_once() -> None:
         (None, "1/9 rows, 0.5 rows/s, 1004 tokens, 75 % cached"),
         (Price(input=0.0, output=0.0), "$0.000000"),
         (Price(input=100.0, cached=0.0, output=0.0), "$0.025"),
-        (Price(input=1e7, cached=0.0, output=0.0), "$2.5e+03"),
+        (Price(input=1e7, cached=0.0, output=0.0), "$2,500.00"),
     ],
 )
 def test_a_line_for_people(price: Price | None, words: str) -> None:
@@ -55,10 +55,14 @@ def test_a_terminal_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     clock = VirtualClock()
-    with ProgressBar(Progress(total=2), clock) as bar:
+    with ProgressBar(Progress(total=0), clock) as bar:
+        bar.progress.total = 2  # known once the calls are reached
         bar.progress.take(ANSWER)
         clock.advance(to_microseconds(0.5))
         bar.show()
+        assert bar._rich is not None
+        assert bar._rich.tasks[0].percentage == 50.0
+    assert "the planner is compiled" in terminal.getvalue()
     assert "1/2 rows, 2 rows/s" in terminal.getvalue()
 
 

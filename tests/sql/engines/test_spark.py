@@ -94,6 +94,11 @@ def test_temporary_tables_are_no_tables(engine: Spark) -> None:
     assert engine.columns("nothing") is None
 
 
+def test_connections_of_one_session_have_tables_of_their_own(engine: Spark, spark: SparkSession) -> None:
+    first, second = engine.load(pa.table({"x": [1]})), type(engine)(spark).load(pa.table({"x": [2]}))
+    assert engine.arrow(f"SELECT a.x, b.x AS y FROM {first} a, {second} b").to_pydict() == {"x": [1], "y": [2]}
+
+
 def test_arrow_types_that_spark_has_not_are_widened(engine: Spark) -> None:
     columns = {
         "dictionary": pa.array(["a", "b", "a"]).dictionary_encode(),
@@ -166,6 +171,11 @@ def test_a_session_that_runs_is_taken_and_left_running(spark: SparkSession) -> N
     with connect(Model(), engine="spark", store=False) as connection:
         assert connection.sql("SELECT llm('Repeat.') AS t").fetchall() == [("<>",)]
     assert spark.range(1).count() == 1
+
+
+def test_a_session_of_another_kind_is_refused(engine: Spark) -> None:
+    with pytest.raises(ConfigError, match="classic session"):
+        type(engine)("sc://127.0.0.1")  # type: ignore[arg-type]
 
 
 # -- requests sent by tasks -------------------------------------------------------------------------------------------
