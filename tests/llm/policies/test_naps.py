@@ -39,7 +39,24 @@ def test_a_new_sequence_wakes_it_soon_but_not_at_once() -> None:
     assert naps.rests(4)
     naps.wake()
     naps.wake()
-    assert slept(naps) == 7
+    assert slept(naps) == 3
+    assert naps.glancing
+
+
+def test_glances_keep_their_distance_and_leave_the_nap_as_it_is() -> None:
+    naps = awake()
+    for _ in range(4):
+        naps.sleep(64)
+        slept(naps)
+    naps.sleep(64)
+    naps.wake()
+    slept(naps)
+    naps.glanced(20)
+    naps.wake()
+    assert slept(naps) == 19
+    naps.glanced(20)
+    assert slept(naps) == 64 - 3 - 1 - 19 - 1
+    assert not naps.glancing
 
 
 def test_another_load_wakes_it_once() -> None:

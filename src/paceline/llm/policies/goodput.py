@@ -27,7 +27,7 @@ from paceline.llm.speculation import Ask, Explanation, PolicySetup, Proposal, St
 _REPRICED = 2  # turns between looks at prices
 _MEASURED = 512  # drafted steps, then a plain one to know what it takes
 _NAP_SHARE = 0.0025  # of all time that looks may take while nothing pays
-_NEW_SHARE = 0.004  # and looks at new sequences
+_NEW_SHARE = 0.005  # and glances at new sequences
 _FIRST_NODES = 2  # verified now and then while costs are unknown
 _FIRST_EVERY = 16
 _EXTRA_WEIGHT = 0.1  # of the newest step in what verifying takes beyond its rows
@@ -79,9 +79,12 @@ class Goodput:
     def order(self, step: StepView) -> Sequence[Ask]:
         self._chosen = NOTHING
         self._curve = self._priced(step, self._planner.num_extra(step) // _CURVE_GRAIN * _CURVE_GRAIN + 32)
-        self._wake(step)
+        glancing = self._naps.glancing and not self._planner.active and self._curve[0] > 0.0
+        self._wake(step, glancing=glancing)
         if self._curve[0] <= 0.0:
             self._asks = self._first_tries()
+        elif glancing:
+            self._asks = self._planner.glance(step)
         elif self._drafted >= _MEASURED:
             self._drafted = 0
             self._planner.reason = "to measure it"
@@ -121,7 +124,7 @@ class Goodput:
         if plain_s > 0.0:
             if not result.disturbed:
                 self._account(step, result, predicted_s)
-            self._rest(calls_s)
+            self._rest(calls_s, result.own_s)
         self._journal.add(
             Entry(step.now, planner.reason, planner.gain, self._asks, predicted_s, result.seconds,
                   len(step.contexts), chosen.num_nodes)
@@ -163,8 +166,8 @@ class Goodput:
 
     # ── before drafting ──────────────────────────────────────────────────────────────────────
 
-    def _wake(self, step: StepView) -> None:
-        """Makes up for the steps slept through, and brings rates and prices up to date."""
+    def _wake(self, step: StepView, *, glancing: bool) -> None:
+        """Makes up for the steps slept through, and brings rates and prices up to date, unless for a mere glance."""
         at, plain_s = self._naps.step, self._curve[0]
         rested = at - self._last - 1
         self._last = at
@@ -177,6 +180,8 @@ class Goodput:
             self._extra_s *= max(0.0, 1.0 - rested / _EXTRA_MEMORY)
         self._planner.looks.earn(plain_s, rested + 1)
         self._grading.settle(at, rested=rested > 0)
+        if glancing:
+            return
         if rested or changed or at - self._repriced >= _REPRICED * self._planner.turn:
             self._repriced = at
             renewed = self._grading.refresh(at, self._planner.turn)
@@ -227,13 +232,14 @@ class Goodput:
             self._extra_s = max(0.0, self._extra_s + _EXTRA_WEIGHT * surprise_s)
         self._planner.expect((tokens + chosen.gain) / (predicted_s - self._prefill_s), chosen.num_nodes)
 
-    def _rest(self, calls_s: float) -> None:
+    def _rest(self, calls_s: float, own_s: float) -> None:
         if self._planner.active:
             self._naps.stay()
+        elif self._naps.glancing:
+            self._naps.glanced(int((calls_s + own_s) / (_NEW_SHARE * self._curve[0])))
         elif self._naps.cooling == 0:
             look_s = calls_s + self._planner.look_s
-            longest = int(look_s / (_NAP_SHARE * self._curve[0])) if self._planner.looks.all_known else 0
-            self._naps.sleep(longest, int(look_s / (_NEW_SHARE * self._curve[0])))
+            self._naps.sleep(int(look_s / (_NAP_SHARE * self._curve[0])) if self._planner.looks.all_known else 0)
 
 
 def make(setup: PolicySetup) -> Goodput:

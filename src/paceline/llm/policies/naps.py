@@ -6,7 +6,9 @@ from typing import final
 
 _FIRST = 8  # steps
 _LONGEST = 256
-_APART = 8  # least steps between looks for the sake of new sequences
+_APART = 8  # least steps between glances at new sequences
+_SOON = 4  # steps of a sequence before it is glanced at: a match needs some text
+_NEVER = 1 << 62
 _NUM_BUCKETS = 32
 _AWAY = 256  # steps after which a load counts as new
 
@@ -24,14 +26,28 @@ class Naps:
     (8, 16)
     """
 
-    __slots__ = ("_due", "_dues", "_lengths", "_seen", "apart", "bucket", "cooled", "length", "step")
+    __slots__ = (
+        "_due",
+        "_dues",
+        "_glance",
+        "_glanced",
+        "_lengths",
+        "_seen",
+        "apart",
+        "bucket",
+        "cooled",
+        "length",
+        "step",
+    )
 
     def __init__(self) -> None:
         self.step = 0
         self.bucket = 0
         self.length = _FIRST  # of the next nap
-        self.apart = _APART  # steps between looks for the sake of new sequences
+        self.apart = _APART  # least steps between glances at new sequences
         self._due = 0
+        self._glance = _NEVER  # when one is due
+        self._glanced = 0  # when it was done last
         self._dues = [0] * _NUM_BUCKETS
         self._lengths = [_FIRST] * _NUM_BUCKETS
         self._seen = [-_AWAY] * _NUM_BUCKETS  # when a load was left
@@ -42,14 +58,20 @@ class Naps:
         self.step = step = self.step + 1
         if num_decoding.bit_length() != self.bucket:
             self._enter(num_decoding.bit_length())
-        return step < self._due
+        return step < self._due and (step < self._glance or step < self.cooled[self.bucket])
 
-    def sleep(self, longest: int, apart: int = _APART) -> None:
-        """A look found nothing: rest from the next step on, at most ``longest`` steps.
+    @property
+    def glancing(self) -> bool:
+        """Whether this step is awake for the sake of new sequences alone: the nap goes on behind it."""
+        return self.step < self._due
 
-        New sequences may end a rest, but not sooner than ``apart`` steps from when they come.
-        """
+    def glanced(self, apart: int) -> None:
+        """It was, and found nothing; the next glance comes not sooner than ``apart`` steps from now."""
         self.apart = max(_APART, min(apart, _LONGEST))
+        self._glanced, self._glance = self.step, _NEVER
+
+    def sleep(self, longest: int) -> None:
+        """A look found nothing: rest from the next step on, at most ``longest`` steps."""
         length = max(_FIRST, min(self.length, longest))
         self._due = self.step + 1 + length
         self.length = min(2 * length, _LONGEST)
@@ -60,9 +82,8 @@ class Naps:
         self.length = _FIRST
 
     def wake(self) -> None:
-        """There is a new sequence to look at."""
-        if self._due > self.step + self.apart:
-            self._due = max(self.step + self.apart, self.cooled[self.bucket])
+        """There is a new sequence to glance at."""
+        self._glance = min(self._glance, max(self.step + _SOON, self._glanced + self.apart))
 
     @property
     def cooling(self) -> int:
@@ -70,8 +91,10 @@ class Naps:
         return max(0, self.cooled[self.bucket] - self.step - 1)
 
     def stay(self) -> None:
-        """There is something to do: the next nap is a short one again."""
+        """There is something to do: no nap now, and the next is a short one again."""
         self.length = _FIRST
+        self._due = min(self._due, self.step + 1)
+        self._glance = _NEVER
 
     @property
     def is_new(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from paceline.llm.policies.acceptance import UNKNOWN_FORM
 from paceline.llm.policies.asking import Price, Wishes
 from paceline.llm.policies.calling import CallCost
 from paceline.llm.policies.grading import Grading
@@ -18,9 +19,10 @@ _OWN_PER_DRAFT_S = 5e-6
 _OWN_WEIGHT = 0.05  # of the newest step in how much slower or quicker it is here
 _OWN_RANGE = (0.0, 20.0)
 _DWELL = 8  # steps for which a start stands
-_TURNS = (4, 64)  # steps between looks on hope while drafts pay: as many as keep looks within their share
+_TURNS = (4, 32)  # steps between looks on hope while drafts pay: as many as keep looks within their share
 _LOOK_SHARE = 0.005  # of all time, in the policy itself
 _LOOK_S = 200e-6  # what a look takes in the policy itself, before it is known
+_MOST_GLANCED = 8  # requests
 _LOOK_WEIGHT = 0.1  # of the latest look in what the next will take
 _DEEPENED = 32  # steps between drafts that are
 _DEEPER = 2  # tokens deeper than seems right, since only they tell
@@ -107,6 +109,26 @@ class Planner:
         asks = self._made(wanted, step, at, looking=looking)
         if self.active and not looking and not self.hoped and len(self._kept) < _MOST_KEPT:
             self._kept[codes] = asks, self.gain
+        return asks
+
+    def glance(self, step: StepView) -> Sequence[Ask]:
+        """Asks of cheap proposers for requests that they have not seen yet: next to nothing, and drafts that happen to be
+        good are verified, so that a new kind of text does not wait for a look.
+        """
+        self.hoped.clear()
+        self.probe = None
+        self.looking = False
+        self.gain = 0.0
+        self.reason = "a glance at new requests"
+        records = [self._grading.histories[context].records for context in step.contexts]
+        asks = []
+        for proposer, name in enumerate(self._names):
+            if self.wishes.is_cheap(proposer):
+                members = [member for member, each in enumerate(records) if each[proposer].form == UNKNOWN_FORM]
+                if members:
+                    members = members[:_MOST_GLANCED]
+                    self.hoped[proposer] = len(members)
+                    asks.append(Ask(name, tuple(members), self._max_draft))
         return asks
 
     def _wanted(self, codes: Sequence[int]) -> list[_Want]:

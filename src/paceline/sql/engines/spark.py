@@ -6,6 +6,7 @@ import itertools
 import os
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, final
 
@@ -51,6 +52,7 @@ class Spark:
             raise ConfigError("Spark Connect has no executors that this process could use; give a classic session")
         self._owns = found is None
         self._spark = found or _started()
+        self._own = f"{_PREFIX}_{uuid.uuid4().hex}"  # views are the session's, which other connections may use
         self._numbers = itertools.count()
 
     def register(self, name: str, data: pa.Table | str) -> None:
@@ -67,6 +69,9 @@ class Spark:
         return [row.tableName for row in rows if not row.tableName.startswith(_PREFIX)]
 
     def columns(self, table: str) -> Mapping[str, str] | None:
+        is_path = "." in table  # as in parquet.`file`
+        if not (is_path or self._spark.catalog.tableExists(table)):  # Spark logs what it cannot analyse
+            return None
         try:
             schema = self._spark.sql(f"SELECT * FROM {table}").schema
         except AnalysisException:
@@ -129,7 +134,7 @@ class Spark:
             raise ExecutionError(f"Spark cannot send requests: {_reason(error)}") from error
 
     def _named(self, frame: DataFrame) -> str:
-        name = f"{_PREFIX}{next(self._numbers)}"
+        name = f"{self._own}_{next(self._numbers)}"
         frame.createOrReplaceTempView(name)
         return name
 
@@ -171,8 +176,8 @@ def _running() -> SparkSession | None:
 
 
 def _started() -> SparkSession:
-    quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}  # no port that nobody asked for
-    builder = SparkSession.builder.appName("paceline").config(map=quiet)
+    builder = SparkSession.builder.appName("paceline").config("spark.ui.showConsoleProgress", "false")
+    builder = builder.config("spark.ui.enabled", "false")  # it listens on a port, which nobody asked for
     try:
         session = builder.getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
