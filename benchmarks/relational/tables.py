@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.relational.maker import Codes, Maker
+from benchmarks.relational.maker import Maker
 
 NUM_ROWS: Final = {
     "movies": 15000,
@@ -187,31 +187,25 @@ def _contributions(make: Maker) -> Columns:
     }
 
 
-def _retrieved(make: Maker, num_topics: int, docs_per_topic: int, num_contexts: int, spread: float) -> list[Codes]:
-    """Documents found for each row, the most alike first: those of its topic, in an order with some chance in it."""
-    topic = make.popular(num_topics, 0.5)
-    lead = np.arange(docs_per_topic) * spread
-    score = make.rng.gumbel(size=(make.num_rows, docs_per_topic)) - lead
-    found = np.argsort(-score, axis=1)[:, :num_contexts] + topic[:, None] * docs_per_topic
-    return list(found.T)
+def _retrieved(
+    make: Maker, table: str, asked: str, num_topics: int, doc_chars: int, asked_chars: int, spread: float
+) -> Columns:
+    """A text and documents found for it, the most alike first: of the six of its topic, in an order with some chance."""
+    topics = make.count(num_topics)
+    documents = make.texts(topics * 6, doc_chars)
+    topic = make.popular(topics, 0.5)
+    score = make.rng.gumbel(size=(make.num_rows, 6)) - np.arange(6) * spread
+    found = np.argsort(-score, axis=1)[:, : len(CONTEXTS[table])] + topic[:, None] * 6
+    contexts = zip(CONTEXTS[table], found.T, strict=True)
+    return {asked: make.unique_texts(asked_chars)} | {name: make.column(codes, documents) for name, codes in contexts}
 
 
 def _fever(make: Maker) -> Columns:
-    num_topics = make.count(1200)
-    documents = make.texts(num_topics * 6, 1150)
-    found = _retrieved(make, num_topics, 6, 4, 0.5)
-    return {"claim": make.unique_texts(50)} | {
-        name: make.column(codes, documents) for name, codes in zip(CONTEXTS["fever"], found, strict=True)
-    }
+    return _retrieved(make, "fever", "claim", 1200, doc_chars=1150, asked_chars=50, spread=0.5)
 
 
 def _squad(make: Maker) -> Columns:
-    num_topics = make.count(400)
-    documents = make.texts(num_topics * 6, 780)
-    found = _retrieved(make, num_topics, 6, 5, 0.8)
-    return {"question": make.unique_texts(60)} | {
-        name: make.column(codes, documents) for name, codes in zip(CONTEXTS["squad"], found, strict=True)
-    }
+    return _retrieved(make, "squad", "question", 400, doc_chars=780, asked_chars=60, spread=0.8)
 
 
 def _scale(make: Maker) -> Columns:
