@@ -154,20 +154,19 @@ class EngineCore:
     def _emit(self, plan: StepPlan, logits: NDArray[np.float32]) -> tuple[list[Outcome], list[Delta]]:
         """Draws the tokens of every sampling chunk and turns them into text."""
         outcomes, deltas, last_rows = draw(plan, logits, self._outputs)
-        rows = iter(last_rows)
         for chunk, outcome in zip(plan.chunks, outcomes, strict=True):
             if not chunk.samples:
                 continue
-            sequence, row = chunk.sequence, next(rows)
+            sequence = chunk.sequence
             if outcome.finish_reason is not None:
                 self._forget(sequence)
                 self._totals.failed_rows += outcome.finish_reason == "error"
                 continue
             if sequence.num_emitted == 0:
                 self._speculator.begin(sequence, self._outputs[sequence])
-            if self._speculator.wants_hidden:
-                self._speculator.note_hidden(sequence, self._runner.hidden[row])
             sequence.num_emitted += len(outcome.tokens)
+        if self._speculator.wants_hidden:
+            self._speculator.note_hidden(plan, last_rows, self._runner.hidden)
         return outcomes, deltas
 
     def _tidy(self, plan: StepPlan, outcomes: list[Outcome]) -> None:

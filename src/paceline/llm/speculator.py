@@ -44,7 +44,8 @@ class Speculator:
         vocab_size: int,
         max_draft: int,
     ) -> None:
-        self.wants_hidden = any(getattr(proposer, "wants_hidden", False) for proposer in proposers.values())
+        self._readers = {name for name, proposer in proposers.items() if getattr(proposer, "wants_hidden", False)}
+        self._hidden: tuple[StepPlan, Seq[int], NDArray[np.float32]] | None = None  # of the last step, its rows
         self._name = name
         self._policy = policy
         self._proposers = proposers
@@ -80,11 +81,14 @@ class Speculator:
         for name, proposer in self._proposers.items():
             self._guarded(name, proposer.finish, context)
 
-    def note_hidden(self, sequence: Sequence, hidden: NDArray[np.float32]) -> None:  # [H]
-        """The target's state that gave the last token; valid until the next forward pass."""
-        context = self._contexts.get(sequence)
-        if context is not None:
-            context.hidden = hidden
+    @property
+    def wants_hidden(self) -> bool:
+        """Whether a proposer reads the target's states."""
+        return bool(self._readers)
+
+    def note_hidden(self, plan: StepPlan, rows: Seq[int], hidden: NDArray[np.float32]) -> None:  # [L, H]
+        """The target's states that gave the last tokens of a plan's sampling chunks, at ``rows``."""
+        self._hidden = plan, rows, hidden
 
     # ── decide ───────────────────────────────────────────────────────────────────────────────
 
@@ -143,6 +147,8 @@ class Speculator:
         proposer = self._proposers[ask.proposer]
         contexts = [step.view.contexts[member] for member in ask.members]
         began = self._clock.now()
+        if ask.proposer in self._readers:
+            self._hand_over([step.sequences[member] for member in ask.members])
         if ask.depth == 0:
             grades = self._guarded(ask.proposer, self._catch_up, proposer, contexts) or ()
             step.evidence += [
@@ -156,6 +162,16 @@ class Speculator:
                 self._keep(ask, member, tree, step)
         seconds = to_seconds(self._clock.now() - began)
         step.calls.append(Call(ask.proposer, len(contexts), ask.depth, seconds))
+
+    def _hand_over(self, sequences: list[Sequence]) -> None:
+        """Gives contexts their states; only now, since most steps ask nobody who reads them."""
+        rows: dict[Sequence, NDArray[np.float32]] = {}
+        if self._hidden is not None:
+            plan, places, hidden = self._hidden
+            sampling = [chunk.sequence for chunk in plan.chunks if chunk.samples]
+            rows = {sequence: hidden[place] for sequence, place in zip(sampling, places, strict=True)}
+        for sequence in sequences:
+            self._contexts[sequence].hidden = rows.get(sequence)
 
     def _catch_up(self, proposer: Proposer, contexts: list[Context]) -> Seq[tuple[int, int]]:
         self._counts.caught_up_tokens += sum([proposer.num_missed(context) for context in contexts])

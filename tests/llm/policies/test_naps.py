@@ -84,3 +84,15 @@ def test_cooling_outlasts_new_sequences_but_not_another_load() -> None:
     naps.cool(100)
     assert not naps.rests(64)
     assert naps.rests(4)
+
+
+def test_glances_that_find_nothing_move_apart_until_something_is_found() -> None:
+    naps = awake()
+    apart = []
+    for _ in range(6):
+        naps.glanced(20)
+        apart.append(naps.apart)
+    assert apart == [20, 40, 80, 160, 160, 160]
+    naps.stay()
+    naps.glanced(20)
+    assert naps.apart == 20

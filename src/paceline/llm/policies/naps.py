@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import final
 
 _FIRST = 8  # steps
-_LONGEST = 256
+_LONGEST = 1024
 _APART = 8  # least steps between glances at new sequences
+_FARTHEST = 512
+_MOST_IDLE = 8  # times as far apart as their share allows, after glances that found nothing
 _SOON = 4  # steps of a sequence before it is glanced at: a match needs some text
 _NEVER = 1 << 62
 _NUM_BUCKETS = 32
@@ -31,6 +33,7 @@ class Naps:
         "_dues",
         "_glance",
         "_glanced",
+        "_idle",
         "_lengths",
         "_seen",
         "apart",
@@ -48,6 +51,7 @@ class Naps:
         self._due = 0
         self._glance = _NEVER  # when one is due
         self._glanced = 0  # when it was done last
+        self._idle = 1  # doubled by each that finds nothing
         self._dues = [0] * _NUM_BUCKETS
         self._lengths = [_FIRST] * _NUM_BUCKETS
         self._seen = [-_AWAY] * _NUM_BUCKETS  # when a load was left
@@ -66,8 +70,11 @@ class Naps:
         return self.step < self._due
 
     def glanced(self, apart: int) -> None:
-        """It was, and found nothing; the next glance comes not sooner than ``apart`` steps from now."""
-        self.apart = max(_APART, min(apart, _LONGEST))
+        """It was, and found nothing; the next glance comes not sooner than ``apart`` steps from now, or later if none
+        has found anything for long.
+        """
+        self.apart = max(_APART, min(apart * self._idle, _FARTHEST))
+        self._idle = min(2 * self._idle, _MOST_IDLE)
         self._glanced, self._glance = self.step, _NEVER
 
     def sleep(self, longest: int) -> None:
@@ -93,6 +100,7 @@ class Naps:
     def stay(self) -> None:
         """There is something to do: no nap now, and the next is a short one again."""
         self.length = _FIRST
+        self._idle = 1
         self._due = min(self._due, self.step + 1)
         self._glance = _NEVER
 
