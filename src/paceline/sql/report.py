@@ -96,7 +96,7 @@ class CallReport:
         self.output_tokens += answer.output_tokens
 
     def plan(self, items: Items, plan: Order, static: int, max_tokens: int, *, detail: bool) -> None:
-        """Adds a batch that is about to be sent; ``detail`` also measures it as it came and sorted."""
+        """Adds a batch that is about to be sent; ``detail`` also measures it as it came, sorted, and at most."""
         shared = static * max(0, items.num_rows - 1)
         self.num_planned += items.num_rows
         self.static_tokens += static * items.num_rows
@@ -105,7 +105,7 @@ class CallReport:
         self.planner = plan.planner
         found = {"planned": plan.hits, "bound": plan.bound}
         if detail:
-            found |= _unplanned(items)
+            found |= _unplanned(items) | {"bound": max(plan.hits, min(order.bounds(items)))}
         for name, hits in found.items():
             self.hits[name] = self.hits.get(name, 0.0) + hits + shared
 

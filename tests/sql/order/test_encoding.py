@@ -32,9 +32,10 @@ def test_weights_are_counted_once_per_distinct_value() -> None:
 
 
 def test_a_quarter_of_the_characters_without_a_tokenizer() -> None:
-    encoded = encode(pa.table({"k": ["äb", None], "n": [1.5, 22.0]}), ["k", "n"])
+    encoded = encode(pa.table({"k": ["äb", None], "n": [1.5, 22.0], "i": [-123, None]}), ["k", "n", "i"])
     assert encoded.items.weights[0].tolist() == [len('"k": "äb", ') / 4, len('"k": null, ') / 4]
     assert encoded.items.weights[1].tolist() == [len('"n": 1.5, ') / 4, len('"n": 22.0, ') / 4]
+    assert encoded.items.weights[2].tolist() == [len('"i": -123, ') / 4, len('"i": null, ') / 4]
 
 
 def test_interchangeable_fields_share_one_numbering_and_rows_that_differ_in_order_alone_are_one() -> None:

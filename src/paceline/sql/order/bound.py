@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from paceline.sql.items import Items
 from paceline.sql.order.hits import numbered
-from paceline.sql.order.kernels import compiled
+from paceline.sql.order.kernels import allocating, inner
 from paceline.sql.order.options import OrderOptions
 
 _MAX_CELLS = 5_000_000  # compared for the neighbour bound
@@ -65,7 +65,7 @@ def _weighted(items: Items, options: OrderOptions | None) -> tuple[NDArray[np.in
     return offsets, weights * weights if options is not None and options.weighting == "squared" else weights
 
 
-@compiled
+@inner
 def _overlap(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -88,7 +88,7 @@ def _overlap(
     return shared
 
 
-@compiled
+@allocating
 def _spanning(
     codes: NDArray[np.int32], offsets: NDArray[np.int64], weights: NDArray[np.float64], group: NDArray[np.int64]
 ) -> float:
@@ -110,7 +110,7 @@ def _spanning(
     return total
 
 
-@compiled
+@allocating
 def _nearest(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],

@@ -2,166 +2,197 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from paceline.sql.order.forest import (
+    CHOSEN,
+    CUTS,
+    FIELD,
+    FIELD_BITS,
+    HEADS,
+    HELD,
+    ORDER,
+    PLACE,
+    SEEN,
+    Forest,
+    Node,
+    Policy,
+    Scratch,
+    begin,
+)
+from paceline.sql.order.kernels import inner
 
-from paceline.sql.order.forest import Forest, Node, Policy, Scratch, clear, count_items
-from paceline.sql.order.kernels import compiled
+_SURE = 1.0 - 1e-12
 
 
-@compiled
-def choose(forest: Forest, scratch: Scratch, node: Node, policy: Policy) -> bool:
-    """Leaves the split in ``best_pick``; False when the rows share nothing. Expects ``held`` and clears it."""
-    use_groups = policy.use_groups
-    scratch.scores[:] = 0.0
-    for i in range(node.lo, node.hi):
-        r = forest.rows[i]
-        for p in range(node.depth, forest.live[r]):
-            item = forest.items[r, p]
-            scratch.scores[forest.fields[r, p]] += forest.weights[item] * (1.0 - 1.0 / scratch.held[item])
-    led = -1
+@inner
+def choose(forest: Forest, scratch: Scratch, node: Node, policy: Policy, held_since: int) -> tuple[int, int]:
+    """The split (0 or 1 of ``splits``) and how many groups it has, none when the rows share nothing.
+
+    Expects ``gains[0]`` and the counts of items since ``held_since``.
+    """
+    gains, use_groups, most = scratch.gains, policy.use_groups, 0.0
     for f in range(len(forest.loose)):
-        if forest.loose[f] and scratch.scores[f] > 0.0:
-            scratch.scores[f] = 0.0
+        most += gains[0, f]
+        if forest.loose[f] and gains[0, f] > 0.0:
+            gains[0, f] = 0.0
             use_groups = True
-        elif forest.rank[f] < policy.num_led and scratch.scores[f] > 0.0:
-            led = f if led < 0 or forest.rank[f] < forest.rank[led] else led
-    if led >= 0:
-        _pick_by_column(forest, scratch, node, led)
-        clear(forest, scratch.held, node)
-        return _keep_better(forest, scratch, node, policy, -1.0, True) >= 0.0
-    best, num_tried = -1.0, 0
-    while num_tried < policy.num_columns and scratch.scores.max() > 0.0:
-        f = int(scratch.scores.argmax())
-        scratch.scores[f] = 0.0
-        _pick_by_column(forest, scratch, node, f)
-        alone = not use_groups and (policy.num_columns == 1 or scratch.scores.max() == 0.0)
-        best = _keep_better(forest, scratch, node, policy, best, alone and num_tried == 0)
+    led = policy.led if policy.led >= 0 and gains[0, policy.led] > 0.0 else -1
+    best, kept, num_kept, num_tried, by_row = -1.0, 0, 0, 0, False
+    while best < most * _SURE and not by_row:
+        field, is_last = _take_best(forest, scratch, led) if num_tried < policy.num_columns else (-1, False)
+        by_row = field < 0
+        if by_row and not use_groups:
+            break
+        if by_row:
+            _pick_by_row(forest, scratch, node, held_since)
+        else:
+            _pick_by_column(forest, scratch, node, field)
+        num_groups = arrange(forest, scratch, node, 1 - kept)
+        is_only = led >= 0 or (num_tried == 0 and (by_row or (not use_groups and (is_last or policy.num_columns == 1))))
+        value = 0.0 if is_only else _two_steps(forest, scratch, node, policy, 1 - kept, num_groups)
+        if num_groups > 0 and value > best:
+            best, kept, num_kept = value, 1 - kept, num_groups
+        if is_only:
+            break
         num_tried += 1
-    if use_groups and _pick_by_row(forest, scratch, node):
-        best = _keep_better(forest, scratch, node, policy, best, num_tried == 0)
-    clear(forest, scratch.held, node)
-    return best >= 0.0
+    return kept, num_kept
 
 
-@compiled
+@inner
+def _take_best(forest: Forest, scratch: Scratch, led: int) -> tuple[int, bool]:
+    """The field that saves most, -1 for none, and whether no other saves anything; its gain is set to nothing.
+
+    Of fields that it determines the one of fewest values comes first: rows that share its value share theirs, so that
+    costs nothing, and rows that are alone with it may share theirs.
+    """
+    gains, best, num_others = scratch.gains, -1, -1
+    for f in range(len(forest.loose)):
+        if gains[0, f] > 0.0:
+            num_others += 1
+            if best < 0 or gains[0, f] > gains[0, best]:
+                best = f
+    field = led if led >= 0 else best
+    while field >= 0:
+        best, field = field, -1
+        for f in range(len(forest.loose)):
+            fewest = forest.above[best, field] if field >= 0 else 0
+            if gains[0, f] > 0.0 and forest.above[best, f] > fewest:
+                field = f
+    if best >= 0:
+        gains[0, best] = 0.0
+    return best, num_others == 0
+
+
+@inner
 def _pick_by_column(forest: Forest, scratch: Scratch, node: Node, field: int) -> None:
+    guess = node.depth  # where the row before had it
     for i in range(node.lo, node.hi):
         r = forest.rows[i]
         scratch.pick[i] = -1
+        if guess < forest.live[r] and forest.cells[r, guess] & FIELD == field:
+            scratch.pick[i] = forest.cells[r, guess] >> FIELD_BITS
+            continue
         for p in range(node.depth, forest.live[r]):
-            if forest.fields[r, p] == field:
-                scratch.pick[i] = forest.items[r, p]
+            if forest.cells[r, p] & FIELD == field:
+                scratch.pick[i], guess = forest.cells[r, p] >> FIELD_BITS, p
                 break
 
 
-@compiled
-def _pick_by_row(forest: Forest, scratch: Scratch, node: Node) -> bool:
-    """Each row joins its best item: first by all who have it, then twice by those who chose it; False when none can."""
-    chosen = scratch.chosen
-    count_items(forest, chosen, node)
+@inner
+def _pick_by_row(forest: Forest, scratch: Scratch, node: Node, held_since: int) -> None:
+    """Each row joins its best item: first by all who have it, then twice by those who chose it."""
+    tally, since, counter = scratch.tally, held_since, HELD
     for turn in range(4):
+        changed = turn == 0
         for i in range(node.lo, node.hi):
-            if turn == 3 and scratch.pick[i] >= 0 and chosen[scratch.pick[i]] > 1:
+            if turn == 3 and scratch.pick[i] >= 0 and tally[scratch.pick[i], CHOSEN] - since > 1:
                 continue  # the last turn only finds a place for those whose group fell apart
             r = forest.rows[i]
             best, best_value = -1, -1.0
             for p in range(node.depth, forest.live[r]):
-                item = forest.items[r, p]
-                value = forest.weights[item] * (chosen[item] - 1)
-                if chosen[item] > 1 and (value > best_value or (value == best_value and item < best)):
-                    best, best_value = item, value
+                item = forest.cells[r, p] >> FIELD_BITS
+                others = tally[item, counter] - since - 1
+                if others > 0:
+                    value = forest.weights[item] * others
+                    if value > best_value or (value == best_value and item < best):
+                        best, best_value = item, value
+            changed = changed or scratch.pick[i] != best
             scratch.pick[i] = best
+        if not changed:
+            break
         if turn < 3:
-            clear(forest, chosen, node)
-            for i in range(node.lo, node.hi):
-                if scratch.pick[i] >= 0:
-                    chosen[scratch.pick[i]] += 1
-    some = False
+            since, counter = _count_picks(scratch, node), CHOSEN
+
+
+@inner
+def _count_picks(scratch: Scratch, node: Node) -> int:
+    """Since when ``tally`` counts the rows that choose an item."""
+    tally, since = scratch.tally, begin(scratch, node.hi - node.lo)
     for i in range(node.lo, node.hi):
-        some = some or scratch.pick[i] >= 0
-    clear(forest, chosen, node)
-    return some
+        item = scratch.pick[i]
+        if item >= 0:
+            tally[item, CHOSEN] = max(tally[item, CHOSEN], since) + 1
+    return since
 
 
-@compiled
-def _keep_better(forest: Forest, scratch: Scratch, node: Node, policy: Policy, best: float, unrivalled: bool) -> float:
-    value: float = 0.0 if unrivalled else _two_steps(forest, scratch, node, policy)
-    if value > best:
-        scratch.best_pick[node.lo : node.hi] = scratch.pick[node.lo : node.hi]
-        return value
-    return best
-
-
-@compiled
-def _two_steps(forest: Forest, scratch: Scratch, node: Node, policy: Policy) -> float:
-    """What the split in ``pick`` saves, and the best single field within each of its groups behind it."""
-    num_groups = arrange(forest, scratch, node, scratch.pick)
-    cuts, heads, num_rows = scratch.cuts, scratch.heads, node.hi - node.lo
-    saved = 0.0
-    for g in range(num_groups):
-        saved += forest.weights[heads[g]] * (cuts[g + 1] - cuts[g] - 1)
-    stride = 1 + num_rows // policy.reach
-    promised, num_seen = 0.0, 0
-    for g in range(0, num_groups, stride):
-        promised += _promise(forest, scratch, node.depth, cuts[g], cuts[g + 1], heads[g], policy.optimism)
-        num_seen += cuts[g + 1] - cuts[g]
-    rest = _promise(forest, scratch, node.depth, cuts[num_groups], num_rows, -1, policy.optimism)
-    value: float = saved + promised * (cuts[num_groups] / max(1, num_seen)) + rest
-    return value
-
-
-@compiled
-def _promise(forest: Forest, scratch: Scratch, depth: int, lo: int, hi: int, head: int, optimism: float) -> float:
-    """Savings of the best split by a field of the rows ``order[lo:hi]``, ``head`` apart."""
-    below, second = scratch.below, scratch.second
-    if hi - lo < 2:
-        return 0.0
-    for i in range(lo, hi):
-        r = scratch.order[i]
-        for p in range(depth, forest.live[r]):
-            below[forest.items[r, p]] += 1
-    second[:] = 0.0
-    for i in range(lo, hi):
-        r = scratch.order[i]
-        for p in range(depth, forest.live[r]):
-            item = forest.items[r, p]
-            if item != head:
-                second[forest.fields[r, p]] += forest.weights[item] * (1.0 - 1.0 / below[item])
-    for i in range(lo, hi):
-        r = scratch.order[i]
-        for p in range(depth, forest.live[r]):
-            below[forest.items[r, p]] = 0
-    best, total = float(second.max()), float(second.sum())
-    return total if hi - lo == 2 else best + optimism * (total - best)
-
-
-@compiled
-def arrange(forest: Forest, scratch: Scratch, node: Node, pick: NDArray[np.int32]) -> int:
-    """Sorts the node's rows into ``order`` by what they picked, groups as they first appear; the number of groups."""
-    chosen, next_place, order = scratch.chosen, scratch.below, scratch.order
-    for i in range(node.lo, node.hi):
-        if pick[i] >= 0:
-            chosen[pick[i]] += 1
+@inner
+def arrange(forest: Forest, scratch: Scratch, node: Node, split: int) -> int:
+    """Sorts the node's rows by what they picked, groups as they first appear; the number of groups."""
+    tally, pick, splits = scratch.tally, scratch.pick, scratch.splits
+    since = _count_picks(scratch, node)
     num_groups, placed = 0, 0
     for i in range(node.lo, node.hi):
         item = pick[i]
-        if item >= 0 and chosen[item] > 1:
-            if next_place[item] == 0:
-                scratch.cuts[num_groups], scratch.heads[num_groups] = placed, item
-                next_place[item] = placed + 1
-                placed += chosen[item]
+        if item >= 0 and tally[item, CHOSEN] - since > 1:
+            place = tally[item, PLACE]
+            if place < since:
+                splits[split, CUTS, num_groups], splits[split, HEADS, num_groups] = placed, item
+                place = since + placed
+                placed += tally[item, CHOSEN] - since
                 num_groups += 1
-            order[next_place[item] - 1] = forest.rows[i]
-            next_place[item] += 1
-    scratch.cuts[num_groups] = placed
+            splits[split, ORDER, place - since] = forest.rows[i]
+            tally[item, PLACE] = place + 1
+    splits[split, CUTS, num_groups], splits[split, HEADS, num_groups] = placed, -1
+    splits[split, CUTS, num_groups + 1] = node.hi - node.lo
     for i in range(node.lo, node.hi):
-        item = pick[i]
-        if item < 0 or chosen[item] < 2:
-            order[placed] = forest.rows[i]
+        if pick[i] < 0 or tally[pick[i], CHOSEN] - since < 2:
+            splits[split, ORDER, placed] = forest.rows[i]
             placed += 1
-    for i in range(node.lo, node.hi):
-        if pick[i] >= 0:
-            chosen[pick[i]] = 0
-            next_place[pick[i]] = 0
     return num_groups
+
+
+@inner
+def _two_steps(forest: Forest, scratch: Scratch, node: Node, policy: Policy, split: int, num_groups: int) -> float:
+    """What a split saves, and the best single field within each of its groups behind it."""
+    cuts, heads = scratch.splits[split, CUTS], scratch.splits[split, HEADS]
+    saved = 0.0
+    for g in range(num_groups):
+        saved += forest.weights[heads[g]] * (cuts[g + 1] - cuts[g] - 1)
+    stride = 1 + (node.hi - node.lo) // policy.reach
+    for g in range(num_groups, -1, -stride):  # rows of no group stand behind the last one
+        group = Node(cuts[g], cuts[g + 1], node.depth)
+        promised = _promise(forest, scratch, group, split, heads[g], policy.optimism)
+        saved += promised if g == num_groups else stride * promised
+    return saved
+
+
+@inner
+def _promise(forest: Forest, scratch: Scratch, group: Node, split: int, head: int, optimism: float) -> float:
+    """Savings of the best split by a field of a group, whose ``head`` is settled."""
+    tally, gains = scratch.tally, scratch.gains
+    if group.hi - group.lo < 2:
+        return 0.0
+    for f in range(gains.shape[1]):
+        gains[1, f] = 0.0
+    best, total = 0.0, 0.0
+    now = begin(scratch, group.hi - group.lo)
+    for i in range(group.lo, group.hi):
+        r = scratch.splits[split, ORDER, i]
+        for p in range(group.depth, forest.live[r]):
+            cell = forest.cells[r, p]
+            item = cell >> FIELD_BITS
+            if tally[item, SEEN] == now:
+                gains[1, cell & FIELD] += forest.weights[item]
+                best, total = max(best, gains[1, cell & FIELD]), total + forest.weights[item]
+            elif item != head:
+                tally[item, SEEN] = now
+    return total if group.hi - group.lo == 2 else best + optimism * (total - best)

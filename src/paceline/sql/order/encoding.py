@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from paceline.errors import ConfigError
 from paceline.sql.items import Items
-from paceline.sql.order.kernels import compiled
+from paceline.sql.order.kernels import number_rows
 
 CHARS_PER_TOKEN = 4  # of English text; what is assumed without a tokenizer
 
@@ -82,7 +82,7 @@ def encode(
     same = codes.copy() if groups else codes
     for members in groups:
         same[:, list(members)] = np.sort(codes[:, list(members)], axis=1)
-    request_of, first_of = _merge_equal(same)
+    request_of, first_of = number_rows(same)
     pins = tuple(names.index(name) for name in pinned)
     loose = tuple(group for group in groups if len(group) > 1)
     return Encoded(Items(codes[first_of], tuple(weights), loose, pins), names, request_of, first_of)
@@ -122,37 +122,13 @@ def _weights(
     text_of: Callable[[str, object], str],
 ) -> NDArray[np.float64]:
     """Tokens of each value's cell."""
-    if num_tokens is None and text_of is cell_text and isinstance(values, pa.Array) and pa.types.is_string(values.type):
-        lengths = pc.fill_null(pc.utf8_length(values), 2).to_numpy(zero_copy_only=False)  # null without its quotes
-        return (lengths + len(cell_text(key, ""))) / CHARS_PER_TOKEN  # type: ignore[no-any-return]
+    if num_tokens is None and text_of is cell_text and isinstance(values, pa.Array):
+        quotes = len('""') if pa.types.is_string(values.type) else 0
+        if quotes or pa.types.is_integer(values.type):  # by Arrow: millions of Python calls take seconds
+            lengths = pc.add(pc.utf8_length(values.cast(pa.string())), quotes)
+            found = pc.fill_null(lengths, len("null")).to_numpy(zero_copy_only=False)
+            return (found + len(cell_text(key, "")) - len('""')) / CHARS_PER_TOKEN  # type: ignore[no-any-return]
     listed = values if isinstance(values, list) else values.to_pylist()
     if num_tokens is None:
         return np.array([len(text_of(key, value)) / CHARS_PER_TOKEN for value in listed], np.float64)
     return np.array([num_tokens(text_of(key, value)) for value in listed], np.float64)
-
-
-@compiled
-def _merge_equal(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Number of each row among the distinct ones, and where each of those stands first."""
-    num_rows, num_fields = codes.shape
-    slots = 16
-    while slots < 2 * num_rows:
-        slots *= 2
-    table = np.full(slots, -1, np.int32)
-    number = np.empty(num_rows, np.int32)
-    first = np.empty(num_rows, np.int64)
-    fresh = 0
-    for r in range(num_rows):
-        mixed = np.int64(0)
-        for f in range(num_fields):
-            mixed = (mixed ^ codes[r, f]) * np.int64(-7046029254386353131)
-            mixed ^= (mixed >> np.int64(29)) & np.int64(0x7FFFFFFFF)
-        slot = mixed & (slots - 1)
-        while table[slot] >= 0 and not np.array_equal(codes[first[table[slot]]], codes[r]):
-            slot = (slot + 1) & (slots - 1)
-        if table[slot] < 0:
-            table[slot] = fresh
-            first[fresh] = r
-            fresh += 1
-        number[r] = table[slot]
-    return number, first[:fresh].copy()

@@ -5,23 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.sql.order.forest import Forest
-from paceline.sql.order.kernels import child, compiled, num_slots
+from paceline.sql.order.kernels import allocating, child, num_slots
 
 _MAX_PASSES = 6
 
 
-def preference(forest: Forest) -> NDArray[np.int16]:
+def preference(items: NDArray[np.int32], weights: NDArray[np.float64]) -> NDArray[np.int16]:
     """Fields in the order that, kept by every row, saves most as far as swaps of neighbours can tell.  # [F]
 
     Starts from long fields that repeat: mean weight squared, times the rows that a value beyond its first spares.
     """
-    spared, mean = _field_statistics(forest.items, forest.weights)
+    spared, mean = _field_statistics(items, weights)
     order = np.argsort(-(mean**2) * spared, kind="stable").astype(np.int16)
-    return _swap_neighbours(forest.items, forest.weights, order, _MAX_PASSES)
+    return _swap_neighbours(items, weights, order, _MAX_PASSES)
 
 
-@compiled
+@allocating
 def _field_statistics(
     items: NDArray[np.int32], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -36,7 +35,7 @@ def _field_statistics(
     return spared, mean
 
 
-@compiled
+@allocating
 def _swap_neighbours(
     items: NDArray[np.int32], weights: NDArray[np.float64], order: NDArray[np.int16], max_passes: int
 ) -> NDArray[np.int16]:
@@ -57,7 +56,7 @@ def _swap_neighbours(
     return order
 
 
-@compiled
+@allocating
 def _level(
     items: NDArray[np.int32],
     weights: NDArray[np.float64],

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.sql.items import Items
-from paceline.sql.order.kernels import child, compiled, num_slots
+from paceline.sql.order.kernels import allocating, child, compiled, inner, num_slots
 from paceline.sql.order.options import OrderOptions
 
 
@@ -72,7 +72,7 @@ def numbered(items: Items) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return offsets, np.concatenate([np.zeros(0), *items.weights])
 
 
-@compiled
+@inner
 def _counted(found: float, static: float, block: int, minimum: int) -> float:
     """Of ``found`` tokens of data behind the static prompt, those that whole blocks hold."""
     if block == 1 and minimum == 0:
@@ -108,7 +108,7 @@ def _previous_row(
     return hits
 
 
-@compiled
+@allocating
 def _unbounded(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -145,7 +145,7 @@ def _unbounded(
     return hits
 
 
-@compiled
+@allocating
 def _least_recently_used(
     codes: NDArray[np.int32],
     offsets: NDArray[np.int64],

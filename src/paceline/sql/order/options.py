@@ -17,8 +17,9 @@ class OrderOptions:
 
     ``static`` tokens stand before the data in every prompt. A prefix is found in whole blocks of ``block`` tokens,
     the static ones included, and not at all below ``minimum`` tokens. ``cache_tokens`` is what the cache holds, least
-    recently used out first: None for everything, 0 for the row before alone. ``budget_s`` buys improvement of the
-    first plan; it is counted in visited cells, so that the same table has the same plan on every machine.
+    recently used out first: None for everything, 0 for the row before alone. ``budget_s`` is the most that is
+    spent on improving the first plan; it is counted in visited cells, so that the same table has the same plan on every
+    machine.
 
     >>> OrderOptions(block=16, static=90).field_order
     'auto'

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.sql.order.flat import Flat
-from paceline.sql.order.kernels import child, compiled, find, num_slots
-from paceline.sql.order.tree import Draft, Piece, plant, unique_orders
+from paceline.sql.order.kernels import child, compiled, find, inner, num_slots
+from paceline.sql.order.tree import Draft, gather, unique_orders
 
 MAX_FIELDS = 63  # a row's taken fields are the bits of one number
 _MAX_VISITED = 128  # nodes looked at for one row
@@ -16,11 +16,15 @@ _MAX_PASSES = 3
 
 def reinsert(flat: Flat, draft: Draft) -> Draft:
     """Takes each row out of the tree and puts it back where it saves most, while that is better; never worse."""
-    forest = plant(flat, (), Piece(draft.rows, (), [len(draft.rows)]))
-    fields = draft.permutations[draft.permutation_of]
-    items = np.take_along_axis(forest.items, fields.astype(np.int64), axis=1)
+    items, weights = gather(flat, draft.rows, range(flat.num_fields))
+    fields = draft.permutations[draft.permutation_of].astype(np.int32)
+    items = np.take_along_axis(items, fields.astype(np.int64), axis=1)
     paths = np.zeros(items.shape, np.int32)
-    gained = _move_rows(items, fields, paths, forest.weights, _MAX_PASSES)
+    max_nodes = 2 * items.size + flat.num_fields + 1  # a moved row leaves its old nodes behind
+    keys = np.full(num_slots(max_nodes), -1, np.int64)
+    tree = (keys, np.empty(len(keys), np.int32), np.zeros(max_nodes, np.int32))
+    seen = np.zeros((_MAX_VISITED, 4), np.int64)
+    gained = _move_rows(items, fields, paths, weights, *tree, seen, np.zeros(_MAX_VISITED), 1, _MAX_PASSES)
     order = np.lexsort(paths.T[::-1])
     permutations, permutation_of = unique_orders(fields[order])
     return Draft(draft.rows[order], permutations, permutation_of, draft.saved + gained)
@@ -29,22 +33,20 @@ def reinsert(flat: Flat, draft: Draft) -> Draft:
 @compiled
 def _move_rows(
     items: NDArray[np.int32],  # [N, F], in the order of each row; reordered
-    fields: NDArray[np.int16],  # [N, F], likewise
+    fields: NDArray[np.int32],  # [N, F], likewise
     paths: NDArray[np.int32],  # [N, F], out: the nodes of each row, numbered as they first appear
     weights: NDArray[np.float64],
+    keys: NDArray[np.int64],
+    nodes: NDArray[np.int32],
+    count: NDArray[np.int32],  # [nodes], rows on each
+    seen: NDArray[np.int64],  # [visited, 4]: node, position of its item in the row, entry of its parent, taken fields
+    value: NDArray[np.float64],
+    fresh: int,  # the next free number of a node; 0 is the root
     max_passes: int,
 ) -> float:
     num_rows, num_fields = items.shape
-    max_nodes = 2 * num_rows * num_fields + num_fields + 1  # a moved row leaves its old nodes behind
-    keys = np.full(num_slots(max_nodes), -1, np.int64)
-    nodes = np.empty(len(keys), np.int32)
-    count = np.zeros(max_nodes, np.int32)
-    fresh = 1  # 0 is the root
     for r in range(num_rows):
         fresh = _enter(items, paths, weights, keys, nodes, count, r, fresh)
-    seen = np.zeros((_MAX_VISITED, 3), np.int64)  # node, position of its item in the row, entry of its parent
-    used = np.zeros(_MAX_VISITED, np.int64)
-    value = np.zeros(_MAX_VISITED)
     gained = 0.0
     for _ in range(max_passes):
         gained_before = gained
@@ -53,8 +55,8 @@ def _move_rows(
             for p in range(num_fields):
                 count[paths[r, p]] -= 1
                 present += weights[items[r, p]] if count[paths[r, p]] > 0 else 0.0
-            best = _best_path(items, weights, keys, nodes, count, r, seen, used, value)
-            if value[best] > present + 1e-9 and fresh + num_fields < max_nodes:
+            best = _best_path(items, weights, keys, nodes, count, r, seen, value)
+            if value[best] > present + 1e-9 and fresh + num_fields < len(count):
                 gained += value[best] - present
                 _reorder(items, fields, seen, r, best)
                 fresh = _enter(items, paths, weights, keys, nodes, count, r, fresh)
@@ -66,7 +68,7 @@ def _move_rows(
     return gained
 
 
-@compiled
+@inner
 def _enter(
     items: NDArray[np.int32],
     paths: NDArray[np.int32],
@@ -87,7 +89,7 @@ def _enter(
     return fresh
 
 
-@compiled
+@inner
 def _best_path(
     items: NDArray[np.int32],
     weights: NDArray[np.float64],
@@ -96,21 +98,20 @@ def _best_path(
     count: NDArray[np.int32],
     r: int,
     seen: NDArray[np.int64],
-    used: NDArray[np.int64],
     value: NDArray[np.float64],
 ) -> int:
     """The entry of ``seen`` with the most valuable path of other rows that row ``r`` can follow, breadth first."""
-    seen[0], used[0], value[0] = 0, 0, 0.0
+    seen[0, 0], seen[0, 3], value[0] = 0, 0, 0.0
     best, num_seen, i = 0, 1, 0
     while i < num_seen:
         for p in range(items.shape[1]):
             if num_seen == len(seen):
                 break
-            if used[i] >> p & 1 == 0:
+            if seen[i, 3] >> p & 1 == 0:
                 node = find(keys, nodes, seen[i, 0] * np.int64(len(weights)) + items[r, p])
                 if node >= 0 and count[node] > 0:
                     seen[num_seen, 0], seen[num_seen, 1], seen[num_seen, 2] = node, p, i
-                    used[num_seen] = used[i] | np.int64(1) << p
+                    seen[num_seen, 3] = seen[i, 3] | np.int64(1) << p
                     value[num_seen] = value[i] + weights[items[r, p]]
                     best = num_seen if value[num_seen] > value[best] else best
                     num_seen += 1
@@ -118,19 +119,17 @@ def _best_path(
     return best
 
 
-@compiled
-def _reorder(items: NDArray[np.int32], fields: NDArray[np.int16], seen: NDArray[np.int64], r: int, entry: int) -> None:
+@inner
+def _reorder(items: NDArray[np.int32], fields: NDArray[np.int32], seen: NDArray[np.int64], r: int, entry: int) -> None:
     """Puts the fields of the path that ends in ``entry`` first, the others behind as they stand."""
-    num_fields = items.shape[1]
-    place = np.full(num_fields, num_fields, np.int64)
-    depth, i = 0, entry
-    while i > 0:
-        depth += 1
-        i = seen[i, 2]
     i = entry
-    while i > 0:
-        depth -= 1
-        place[seen[i, 1]] = depth
+    while i > 0:  # the last comes first to the front, and gives way to the one before it
+        place, j = seen[i, 1], entry
+        while j != i:
+            place += seen[j, 1] > seen[i, 1]
+            j = seen[j, 2]
+        item, field = items[r, place], fields[r, place]
+        for p in range(place, 0, -1):
+            items[r, p], fields[r, p] = items[r, p - 1], fields[r, p - 1]
+        items[r, 0], fields[r, 0] = item, field
         i = seen[i, 2]
-    order = np.argsort(place, kind="mergesort")
-    items[r], fields[r] = items[r][order], fields[r][order]

@@ -1,9 +1,9 @@
 """The compiled loops that shape a prefix tree: a node's rows are split into groups that share an item, again and again.
 
 An item that heads a group of ``g`` rows is sent once instead of ``g`` times: it saves its weight ``g - 1`` times.
-Row ``r`` keeps its items in ``items[r]`` and their fields in ``fields[r]``: first those on its path, then, up to
-``live[r]``, those that another row of its node has too, then the rest. What is unique in a node is unique below it,
-so rows run out of live items early and the work shrinks from level to level.
+Row ``r`` keeps its cells in ``cells[r]``: first those on its path, then, up to ``live[r]``, those whose item another
+row of its node has too, then the rest. What is unique in a node is unique below it, so rows run out of live cells early
+and the work shrinks from level to level.
 """
 
 from __future__ import annotations
@@ -11,20 +11,45 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.sql.order.choose import arrange, choose
-from paceline.sql.order.forest import Forest, Node, Policy, Scratch, count_items, lift, new_scratch, swap
-from paceline.sql.order.kernels import compiled
+from paceline.sql.order.choose import choose
+from paceline.sql.order.forest import (
+    CUTS,
+    FIELD,
+    FIELD_BITS,
+    HEADS,
+    HELD,
+    ORDER,
+    Forest,
+    Node,
+    Policy,
+    Scratch,
+    begin,
+    lift,
+)
+from paceline.sql.order.kernels import compiled, inner
+
+_LATE = 1 << 30  # half of what a counter holds
+
+
+def shape(forest: Forest, ends: NDArray[np.int64], depth: int, policy: Policy) -> float:
+    """Puts the rows of each root's stretch in order and returns what the trees save."""
+    num_rows, num_fields = forest.cells.shape
+    scratch = Scratch(  # allocated here, for the compiler takes longer over an array that it must make
+        np.zeros((len(forest.weights), 4), np.int32),
+        np.empty((2, 3, num_rows + 2), np.int32),
+        np.empty(num_rows, np.int32),
+        np.empty((2, num_fields)),
+        np.ones(1, np.int32),
+    )
+    stack = np.empty((num_rows // 2 + len(ends) + 2, 3), np.int64)
+    stack[: len(ends), 0] = [0, *ends[:-1]]
+    stack[: len(ends), 1] = ends
+    stack[: len(ends), 2] = depth
+    return _split_all(forest, scratch, stack, len(ends), policy)
 
 
 @compiled
-def shape(forest: Forest, starts: NDArray[np.int64], ends: NDArray[np.int64], depth: int, policy: Policy) -> float:
-    """Puts the rows of each root's stretch in order and returns what the trees save."""
-    num_rows, num_fields = forest.items.shape
-    scratch = new_scratch(num_rows, num_fields, len(forest.weights))
-    stack = np.empty((num_rows // 2 + len(starts) + 2, 3), np.int64)
-    top = len(starts)
-    for i in range(top):
-        stack[i, 0], stack[i, 1], stack[i, 2] = starts[i], ends[i], depth
+def _split_all(forest: Forest, scratch: Scratch, stack: NDArray[np.int64], top: int, policy: Policy) -> float:
     saved = 0.0
     while top > 0:
         top -= 1
@@ -32,84 +57,107 @@ def shape(forest: Forest, starts: NDArray[np.int64], ends: NDArray[np.int64], de
         if node.hi - node.lo == 2:  # by far the most frequent node, and simple
             saved += _pair(forest, node)
             continue
-        count_items(forest, scratch.held, node)
-        _drop_unique(forest, scratch.held, node)
-        num_common, gain = _lift_common(forest, scratch.held, node)
-        saved += gain
+        held_since = _count_items(forest, scratch, node)
+        gain, num_common = _sort_out(forest, scratch, node, held_since)
         node = Node(node.lo, node.hi, node.depth + num_common)
-        for i in range(node.lo, node.hi):
-            forest.settled[forest.rows[i]] = node.depth
-        if choose(forest, scratch, node, policy):
-            num_groups = arrange(forest, scratch, node, scratch.best_pick)
-            saved += _commit(forest, scratch, node, num_groups)
-            for g in range(num_groups):
-                stack[top, 0], stack[top, 1] = node.lo + scratch.cuts[g], node.lo + scratch.cuts[g + 1]
-                stack[top, 2] = node.depth + 1
-                top += 1
-            if node.lo + scratch.cuts[num_groups] + 1 < node.hi:
-                stack[top, 0], stack[top, 1], stack[top, 2] = node.lo + scratch.cuts[num_groups], node.hi, node.depth
-                top += 1
+        split, num_groups = choose(forest, scratch, node, policy, held_since)
+        saved += gain + _commit(forest, scratch, node, split, num_groups)
+        cuts = scratch.splits[split, CUTS]
+        for g in range(num_groups):
+            stack[top, 0], stack[top, 1], stack[top, 2] = node.lo + cuts[g], node.lo + cuts[g + 1], node.depth + 1
+            top += 1
+        if num_groups > 0 and node.lo + cuts[num_groups] + 1 < node.hi:
+            stack[top, 0], stack[top, 1], stack[top, 2] = node.lo + cuts[num_groups], node.hi, node.depth
+            top += 1
     return saved
 
 
-@compiled
+@inner
 def _pair(forest: Forest, node: Node) -> float:
     """Two rows: what they share comes first."""
     first, second = forest.rows[node.lo], forest.rows[node.lo + 1]
     depth, saved = node.depth, 0.0
     for p in range(node.depth, forest.live[first]):
-        item = forest.items[first, p]
+        cell = forest.cells[first, p]
         for q in range(depth, forest.live[second]):
-            if forest.items[second, q] == item:
-                swap(forest, first, depth, p)
-                swap(forest, second, depth, q)
-                saved += forest.weights[item]
+            other = forest.cells[second, q]
+            if other >> FIELD_BITS == cell >> FIELD_BITS:
+                forest.cells[first, p], forest.cells[first, depth] = forest.cells[first, depth], cell
+                forest.cells[second, q], forest.cells[second, depth] = forest.cells[second, depth], other
+                saved += forest.weights[cell >> FIELD_BITS]
                 depth += 1
                 break
     forest.settled[first] = forest.settled[second] = depth
     return saved
 
 
-@compiled
-def _drop_unique(forest: Forest, held: NDArray[np.int32], node: Node) -> None:
+@inner
+def _count_items(forest: Forest, scratch: Scratch, node: Node) -> int:
+    """Counts the rows that hold each item, and what a split by each field saves; since when is counted."""
+    tally, gains = scratch.tally, scratch.gains
+    if scratch.time[0] > _LATE:
+        for item in range(len(tally)):
+            for column in range(4):
+                tally[item, column] = 0
+        scratch.time[0] = 1
+    for f in range(gains.shape[1]):
+        gains[0, f] = 0.0
+    since = begin(scratch, node.hi - node.lo)
     for i in range(node.lo, node.hi):
         r = forest.rows[i]
-        p = node.depth
-        while p < forest.live[r]:
-            item = forest.items[r, p]
-            if held[item] == 1:
-                held[item] = 0
-                forest.live[r] -= 1
-                swap(forest, r, p, forest.live[r])
+        for p in range(node.depth, forest.live[r]):
+            cell = forest.cells[r, p]
+            item = cell >> FIELD_BITS
+            if tally[item, HELD] > since:
+                gains[0, cell & FIELD] += forest.weights[item]
+                tally[item, HELD] += 1
             else:
-                p += 1
+                tally[item, HELD] = since + 1
+    return since
 
 
-@compiled
-def _lift_common(forest: Forest, held: NDArray[np.int32], node: Node) -> tuple[int, float]:
-    """Puts the items that all rows of the node share on the path: sooner or later is the same, sooner is simpler."""
-    first, num_rows = forest.rows[node.lo], node.hi - node.lo
-    depth, gain = node.depth, 0.0
+@inner
+def _sort_out(forest: Forest, scratch: Scratch, node: Node, since: int) -> tuple[float, int]:
+    """Drops unique items, and puts those that all rows share on the path: sooner or later is the same, sooner is simpler."""
+    tally, cells, num_rows, depth, gain = scratch.tally, forest.cells, node.hi - node.lo, node.depth, 0.0
+    first = forest.rows[node.lo]
     for p in range(node.depth, forest.live[first]):
-        item = forest.items[first, p]
-        if held[item] == num_rows:
-            held[item] = 0
-            gain += forest.weights[item] * (num_rows - 1)
-            swap(forest, first, depth, p)
+        cell = cells[first, p]
+        item = cell >> FIELD_BITS
+        if tally[item, HELD] - since == num_rows:
+            saved = forest.weights[item] * (num_rows - 1)
+            gain += saved
+            f = cell & FIELD
+            scratch.gains[0, f] = scratch.gains[0, f] - saved if forest.loose[f] else 0.0
+            cells[first, p], cells[first, depth] = cells[first, depth], cell
             for i in range(node.lo + 1, node.hi):
                 lift(forest, forest.rows[i], depth, item)
             depth += 1
-    return depth - node.depth, gain
+    for i in range(node.lo, node.hi):
+        r = forest.rows[i]
+        p, live = depth, forest.live[r]
+        while p < live:
+            cell = cells[r, p]
+            if tally[cell >> FIELD_BITS, HELD] - since == 1:
+                live -= 1
+                cells[r, p], cells[r, live] = cells[r, live], cell
+            else:
+                p += 1
+        forest.live[r], forest.settled[r] = live, depth
+    return gain, depth - node.depth
 
 
-@compiled
-def _commit(forest: Forest, scratch: Scratch, node: Node, num_groups: int) -> float:
+@inner
+def _commit(forest: Forest, scratch: Scratch, node: Node, split: int, num_groups: int) -> float:
+    """Rows in the order of the split, the item of each group at the node's depth; what that saves."""
     saved = 0.0
+    if num_groups == 0:
+        return saved
+    order, cuts, heads = scratch.splits[split, ORDER], scratch.splits[split, CUTS], scratch.splits[split, HEADS]
     for i in range(node.hi - node.lo):
-        forest.rows[node.lo + i] = scratch.order[i]
+        forest.rows[node.lo + i] = order[i]
     for g in range(num_groups):
-        head = scratch.heads[g]
-        saved += forest.weights[head] * (scratch.cuts[g + 1] - scratch.cuts[g] - 1)
-        for i in range(scratch.cuts[g], scratch.cuts[g + 1]):
-            lift(forest, scratch.order[i], node.depth, head)
+        saved += forest.weights[heads[g]] * (cuts[g + 1] - cuts[g] - 1)
+        for i in range(cuts[g], cuts[g + 1]):
+            lift(forest, order[i], node.depth, heads[g])
     return saved

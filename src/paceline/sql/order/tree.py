@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.sql.order.flat import Flat
-from paceline.sql.order.forest import Forest, Policy
-from paceline.sql.order.kernels import compiled
+from paceline.sql.order.forest import FIELD, FIELD_BITS, Forest, Policy
+from paceline.sql.order.kernels import compiled, number_rows
 from paceline.sql.order.shape import shape
 
 MAX_PIECE = 1 << 17  # rows; what is held per piece is some 200 bytes a row and 20 fields
@@ -36,22 +36,20 @@ class Piece(NamedTuple):
 
 def grow(
     flat: Flat,
-    lead: Sequence[int],
     policy: Policy,
     *,
     rows: NDArray[np.int64] | None = None,
     pool: ThreadPoolExecutor | None = None,
     max_piece: int = MAX_PIECE,
 ) -> Draft:
-    """The tree of ``policy`` over the given rows of the table, or all; fields of ``lead`` first, where rows share them."""
+    """The tree of ``policy`` over the given rows of the table, or all."""
     rows = np.arange(flat.num_rows) if rows is None else rows
-    policy = policy._replace(num_led=len(lead))
     if len(rows) <= max_piece:
-        return _grow_piece(flat, lead, policy, Piece(rows, (), [len(rows)]))
-    cuts = _Cuts(flat, [*lead, *(f for f in range(flat.num_fields) if f not in lead)], max_piece)
+        return _grow_piece(flat, policy, Piece(rows, (), [len(rows)]))
+    cuts = _Cuts(flat, max_piece)
     run = pool.map if pool else map
-    drafts = list(run(lambda piece: _grow_piece(flat, lead, policy, piece), cuts.pieces(rows)))
-    tables = np.concatenate([draft.permutations for draft in drafts])
+    drafts = list(run(lambda piece: _grow_piece(flat, policy, piece), cuts.pieces(rows)))
+    tables = np.concatenate([draft.permutations for draft in drafts]).astype(np.int32)
     permutations, number = unique_orders(tables)
     starts = np.cumsum([0, *(len(draft.permutations) for draft in drafts)])
     return Draft(
@@ -62,42 +60,44 @@ def grow(
     )
 
 
-def plant(flat: Flat, lead: Sequence[int], piece: Piece) -> Forest:
-    """The rows of a piece, the fields of its own lead first, with items numbered as they appear."""
-    fields = np.array([*piece.lead, *(f for f in range(flat.num_fields) if f not in piece.lead)], np.int16)
-    items, weights = _gather(
-        flat.codes, flat.columns[fields], flat.offsets[fields], flat.weights, flat.loose[fields], piece.rows
-    )
-    rank = np.full(flat.num_fields, flat.num_fields, np.int16)
-    rank[list(lead)] = np.arange(len(lead))
-    return Forest(
-        items=items,
-        fields=np.tile(fields, (len(items), 1)),
-        live=np.full(len(items), flat.num_fields, np.int16),
-        settled=np.zeros(len(items), np.int16),
-        rows=np.arange(len(items), dtype=np.int32),
+def gather(flat: Flat, rows: NDArray[np.int64], fields: Sequence[int]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Items of the rows in these fields, numbered as they appear, and their weights.  # [N, F], [items]"""
+    chosen = np.array(fields, np.int64)
+    items, number = np.empty((len(rows), len(chosen)), np.int32), np.full(len(flat.weights), -1, np.int32)
+    known = np.empty(min(items.size, len(flat.weights) + len(rows) * int(flat.loose.sum())))
+    table = (flat.codes, flat.columns[chosen], flat.offsets[chosen], flat.weights, flat.loose[chosen])
+    return items, known[: _gather(*table, rows, number, items, known)].copy()
+
+
+def _grow_piece(flat: Flat, policy: Policy, piece: Piece) -> Draft:
+    fields = [*piece.lead, *(f for f in range(flat.num_fields) if f not in piece.lead)]
+    items, weights = gather(flat, piece.rows, fields)
+    num_rows = len(items)
+    forest = Forest(
+        cells=items.astype(np.int64) << FIELD_BITS | np.array(fields, np.int64),
+        live=np.full(num_rows, flat.num_fields, np.int32),
+        settled=np.zeros(num_rows, np.int32),
+        rows=np.arange(num_rows, dtype=np.int32),
         weights=weights,
         loose=flat.loose,
-        rank=rank,
+        above=flat.above,
     )
-
-
-def _grow_piece(flat: Flat, lead: Sequence[int], policy: Policy, piece: Piece) -> Draft:
-    forest = plant(flat, lead, piece)
-    ends = np.array(piece.ends, np.int64)
-    saved = shape(forest, np.concatenate([[0], ends[:-1]]), ends, len(piece.lead), policy)
-    _tidy(forest.fields, forest.settled)
-    permutations, number = unique_orders(forest.fields[forest.rows])
+    saved = shape(forest, np.array(piece.ends, np.int64), len(piece.lead), policy)
+    fields_of = np.empty(items.shape, np.int32)
+    _tidy(forest.cells, forest.settled, forest.rows, np.full(flat.num_fields, -1), fields_of)
+    permutations, number = unique_orders(fields_of)
     return Draft(piece.rows[forest.rows], permutations, number, saved)
 
 
 class _Cuts:
     """Cuts rows by one field after the other until the pieces are small; counts what its cuts save."""
 
-    def __init__(self, flat: Flat, order: Sequence[int], max_piece: int) -> None:
+    def __init__(self, flat: Flat, max_piece: int) -> None:
         self.saved = 0.0
         self._flat = flat
-        self._order = [f for f in order if not flat.loose[f]]
+        self._order = list(
+            dict.fromkeys(f for g in np.argsort(-flat.savings, kind="stable") for f in _down_to(flat, g))
+        )
         self._max_piece = max_piece
 
     def pieces(self, rows: NDArray[np.int64], lead: tuple[int, ...] = (), level: int = 0) -> Iterator[Piece]:
@@ -131,6 +131,12 @@ class _Cuts:
                 start, ends = start + size, [start + size]
 
 
+def _down_to(flat: Flat, field: int) -> list[int]:
+    """The fields that a field determines, those of fewest values first, and it; none if it is interchangeable."""
+    above = flat.above[field]
+    return [] if flat.loose[field] else [*sorted(np.flatnonzero(above).tolist(), key=lambda f: -above[f]), int(field)]
+
+
 @compiled
 def _gather(
     codes: NDArray[np.int32],
@@ -139,11 +145,11 @@ def _gather(
     weights: NDArray[np.float64],
     loose: NDArray[np.bool_],
     rows: NDArray[np.int64],
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Items of the rows, and their weights; what a row holds twice is another item the second time."""
-    number = np.full(len(weights), -1, np.int32)
-    items = np.empty((len(rows), len(columns)), np.int32)
-    known = np.empty(items.size)
+    number: NDArray[np.int32],
+    items: NDArray[np.int32],
+    known: NDArray[np.float64],
+) -> int:
+    """Numbers items and keeps their weights; what a row holds twice is another item the second time. How many there are."""
     fresh = 0
     for i in range(len(rows)):
         for f in range(len(columns)):
@@ -153,25 +159,35 @@ def _gather(
                 known[fresh] = weights[item]
                 fresh += 1
             items[i, f] = number[item]
-            if loose[f] and (items[i, :f] == number[item]).any():
-                items[i, f] = fresh
-                known[fresh] = 0.0
-                fresh += 1
-    return items, known[:fresh].copy()
+            for g in range(f if loose[f] else 0):
+                if items[i, g] == items[i, f]:
+                    items[i, f] = fresh
+                    known[fresh] = 0.0
+                    fresh += 1
+    return fresh
 
 
-def unique_orders(permutations: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+def unique_orders(permutations: NDArray[np.int32]) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
     """Each order once, and which of them every row has.  # [N, F] -> [P, F], [N]"""
-    if permutations.shape[1] == 0:
-        return permutations[:1], np.zeros(len(permutations), np.int32)
-    table = np.ascontiguousarray(permutations)
-    whole = table.view(np.dtype((np.void, table.strides[0]))).ravel()
-    _, first, number = np.unique(whole, return_index=True, return_inverse=True)
-    return permutations[first], number.astype(np.int32)
+    number, first = number_rows(permutations)
+    return permutations[first].astype(np.int16), number
 
 
 @compiled
-def _tidy(fields: NDArray[np.int16], settled: NDArray[np.int16]) -> None:
-    """Fields behind a row's path stand as in the table."""
-    for r in range(len(fields)):
-        fields[r, settled[r] :].sort()
+def _tidy(
+    cells: NDArray[np.int64],
+    settled: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    last: NDArray[np.int64],  # [F], the last row on whose path a field was, or -1
+    fields: NDArray[np.int32],
+) -> None:
+    """The fields of the rows as they stand, those behind a row's path as in the table."""
+    for i in range(len(rows)):
+        for p in range(settled[rows[i]]):
+            fields[i, p] = cells[rows[i], p] & FIELD
+            last[fields[i, p]] = i
+        place = settled[rows[i]]
+        for field in range(len(last)):
+            if last[field] != i:
+                fields[i, place] = field
+                place += 1
