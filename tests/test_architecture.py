@@ -92,6 +92,8 @@ def test_files_are_short_and_named_after_what_they_hold() -> None:
 
 MODULES_THAT_EXECUTE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
 CALLS_THAT_EXECUTE = {"eval", "exec", "compile", "__import__"}
+# The one place where code is written: its text is made of numbered names alone, what it calls and reads is bound as objects.
+WRITES_CODE = {"paceline.multiplex.lower.writer": ["compile"]}
 ATTRIBUTES_THAT_EXECUTE = {("torch", "load"), ("os", "system"), ("os", "popen")}
 OPTIONS_THAT_EXECUTE = {"allow_pickle", "trust_remote_code", "weights_only", "shell"}
 
@@ -117,7 +119,7 @@ def violations(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_data_never_becomes_code(name: str) -> None:
-    assert list(violations(MODULES[name].read_text())) == []
+    assert list(violations(MODULES[name].read_text())) == WRITES_CODE.get(name, [])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ PacelineError
 ├── RejectedError     a request that cannot be served; always answered, never only logged
 │   ├── InvalidRequest    a field is wrong; ``param`` names it
 │   ├── QueueFull         come back in ``retry_after_s``
+│   ├── DeadlineInfeasible    its own deadline cannot be met, so nothing is tried
+│   ├── Quarantined       the model failed again and again; come back in ``retry_after_s``
 │   └── NotReady          loading, draining or restarting; come back in ``retry_after_s``
 ├── PlanError         a query the planner cannot handle
 └── ExecutionError    a step failed on the device; carries the step and the cause
@@ -65,6 +67,18 @@ class QueueFull(RejectedError):
     """The waiting queue is at its limit."""
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineInfeasible(RejectedError):
+    """The request could not be finished by its deadline, whatever is done."""
+
+
+class Quarantined(RejectedError):
+    """A model that has failed again and again is not run for a while."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

@@ -21,6 +21,7 @@ from paceline.cli.serve import serve
 from paceline.errors import ConfigError, ModelError
 from paceline.llm.config import EngineConfig
 from paceline.llm.embedded import embedded_model
+from paceline.multiplex.config import MultiplexConfig
 from paceline.server.limits import Limits
 from paceline.server.listen import listen
 from paceline.server.serve import ServeOptions
@@ -85,6 +86,9 @@ def test_defaults_are_those_of_the_engine_and_the_server() -> None:
     for option, limit in LIMIT_OPTIONS.items():
         assert PARAMETERS[option].default == getattr(Limits(), limit), option
     assert parse_size(PARAMETERS["max_body"].default, "") == Limits().body_bytes
+    assert parse_size(PARAMETERS["max_tensor_body"].default, "") == Limits().tensor_bytes
+    assert PARAMETERS["numerics"].default == MultiplexConfig().numerics
+    assert parse_size(PARAMETERS["weights_memory"].default, "") == MultiplexConfig().memory_budget
     for field in fields(ServeOptions):
         if field.name in PARAMETERS and field.name != "log_level":
             assert PARAMETERS[field.name].default == field.default, field.name
@@ -129,6 +133,11 @@ USAGE: list[tuple[tuple[str, ...], int, str]] = [
     (("generate", "x", "--max-draft", "64"), 2, "--max-draft must be in [1, 63], got 64"),
     (("serve", "--demo", "--draft", "./no-such-draft"), 3, "--draft: there is no folder ./no-such-draft"),
     (("serve", "./does/not/exist"), 3, "there is no folder"),
+    (("serve", "--models", "./does/not/exist"), 3, "--models: there is no folder"),
+    (("serve", "--models", "docs"), 3, "holds no folders"),
+    (("serve", "--models", "src", "--weights-memory", "lots"), 2, "--weights-memory"),
+    (("serve", "--models", "src", "--max-tensor-body", "0"), 2, "--max-tensor-body"),
+    (("serve", "--models", "src", "--threads", "0"), 2, "--threads"),
     (("serve", "not a hub id"), 3, "not a hub id"),
     (("generate", "a", "b", "c"), 2, "quotes"),
     (("generate", "./does/not/exist", "b"), 3, "there is no folder"),

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,12 @@ QUICK = SupervisorConfig(start_timeout_s=20.0, watchdog_s=2.0, backoff_s=0.01, t
 class Watched:
     """A supervisor with everything it reported."""
 
-    def __init__(self, mode: str = "good", config: SupervisorConfig = QUICK) -> None:
+    def __init__(
+        self,
+        mode: str = "good",
+        config: SupervisorConfig = QUICK,
+        greeting: Callable[[], Iterable[object]] = tuple,
+    ) -> None:
         self.messages: list[Echo] = []
         self.downs: list[EngineDied] = []
         self.lines: list[str] = []
@@ -37,6 +42,7 @@ class Watched:
             Echo,
             self.messages.append,
             self.downs.append,
+            greeting=greeting,
             config=config,
             on_output=self.lines.append,
         )
@@ -274,6 +280,32 @@ def test_what_the_child_started_ends_with_it() -> None:
             assert not gone(grandchild)
             os.kill(watched.supervisor.pid or 0, signal.SIGKILL)
             await watched.until(lambda: gone(grandchild), seconds=2.0)
+
+    run(scenario())
+
+
+def test_every_child_is_greeted_and_large_messages_are_not_piled_up() -> None:
+    async def scenario() -> None:
+        watched = Watched(greeting=lambda: [Say(text="hello"), Say(text="again")])
+        await watched.supervisor.start()
+        await watched.until(lambda: len(watched.messages) == 3)
+        for _ in range(8):
+            watched.supervisor.send(Say(text="x" * 2_000_000))
+            await watched.supervisor.writable()
+        await watched.until(lambda: len(watched.messages) == 11)
+        os.kill(watched.supervisor.pid or 0, signal.SIGKILL)
+        await watched.until(lambda: len(watched.messages) == 14)
+        assert [message.text for message in watched.messages[-3:]] == ["loaded", "hello", "again"]
+        watched.supervisor.send(Order(name="hang"))
+        for _ in range(4):
+            watched.supervisor.send(Say(text="x" * 2_000_000))
+        waiting = asyncio.create_task(watched.supervisor.writable())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        os.kill(watched.supervisor.pid or 0, signal.SIGKILL)
+        await waiting  # what is lost is waited for no longer
+        await watched.supervisor.stop()
+        await watched.supervisor.writable()
 
     run(scenario())
 

@@ -19,9 +19,11 @@ from paceline.llm.messages import EngineStats, ModelInfo, SpeculationReport
 from paceline.llm.model.generation import GenerationDefaults
 from paceline.llm.request import Delta, Request, TokenLogprob
 from paceline.process.supervisor import State
+from paceline.server.language_part import LanguagePart
 from paceline.server.limits import Limits
 from paceline.server.listen import base_url, listen
 from paceline.server.metrics import Metrics
+from paceline.server.part import Part
 from paceline.server.serve import HttpServer, ServeOptions
 from paceline.server.service import Service
 
@@ -233,23 +235,31 @@ def make_service(engine: FakeEngine, limits: Limits | None = None, **options: An
 
 
 @contextlib.contextmanager
-def running(engine: FakeEngine | None = None, **options: Any) -> Iterator[Running]:
-    """Serves ``engine`` until the block ends."""
-    serve_options = ServeOptions(port=0, **options)
-    service = make_service(engine or FakeEngine(), serve_options.limits, metrics_compat=serve_options.metrics_compat)
-    sock = listen(serve_options.host, 0)
-    server = HttpServer(serve_options, service)
+def serving(options: ServeOptions, parts: Sequence[Part]) -> Iterator[tuple[HttpServer, httpx2.Client, int]]:
+    """A server on a free port, a client of it and the port."""
+    sock = listen(options.host, 0)
+    server = HttpServer(options, parts)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
     thread.start()
-    assert isinstance(service.engine, FakeEngine)
     while not server.started:  # until then connections are refused
         assert thread.is_alive()
         time.sleep(0.001)
     try:
         with httpx2.Client(base_url=base_url(sock), timeout=20.0) as client:
-            yield Running(base_url(sock), service.engine, service, server, sock.getsockname()[1], client)
+            yield server, client, sock.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join(10)
-        service.threads.close()
+        for part in parts:
+            part.close()
         assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def running(engine: FakeEngine | None = None, **options: Any) -> Iterator[Running]:
+    """Serves ``engine`` until the block ends."""
+    serve_options = ServeOptions(port=0, **options)
+    engine = engine or FakeEngine()
+    service = make_service(engine, serve_options.limits, metrics_compat=serve_options.metrics_compat)
+    with serving(serve_options, [LanguagePart(service)]) as (server, client, port):
+        yield Running(str(client.base_url), engine, service, server, port, client)

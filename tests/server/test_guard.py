@@ -9,20 +9,32 @@ import pytest
 from starlette.routing import Route
 
 from paceline.errors import ConfigError
-from paceline.server.app import service_routes
+from paceline.server.app import all_routes
 from paceline.server.guard import Hosts, Keys
+from paceline.server.inference_part import InferencePart
+from paceline.server.inference_service import InferenceService
+from paceline.server.language_part import LanguagePart
+from paceline.server.limits import Limits
 from paceline.server.serve import ServeOptions
+from paceline.server.traffic import Traffic
 from tests.server.fakes import FakeEngine, Running, make_service, running
+from tests.server.tensor_fakes import FakeModels
 
 KEY = "correct horse"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-ROUTES = [route for route in service_routes(make_service(FakeEngine())) if isinstance(route, Route)]
+PARTS = (
+    LanguagePart(make_service(FakeEngine())),
+    InferencePart(InferenceService(engine=FakeModels(), limits=Limits())),
+)
+ROUTES = [route for route in all_routes(PARTS, Traffic()) if isinstance(route, Route)]
 # A route that is added must be classified here, so that nobody opens one by accident.
 NEEDS_KEY = {
     "/v1/completions", "/v1/chat/completions", "/v1/models", "/v1/models/{name:path}", "/tokenize", "/detokenize",
-    "/ready", "/version", "/metrics", "/", "/debug/speculation",
+    "/ready", "/version", "/metrics", "/", "/debug/speculation", "/v2", "/v2/health/ready", "/v2/models/{name}",
+    "/v2/models/{name}/ready", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}",
+    "/v2/models/{name}/versions/{version}/ready", "/v2/models/{name}/versions/{version}/infer", "/v2/repository/index",
 }  # fmt: skip
-OPEN = {"/health"}
+OPEN = {"/health", "/v2/health/live"}
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_whoever_leaves_is_forgotten(server: Running, stream: bool, prompt: Any)
     sock.close()
     until(lambda: not server.engine.open)
     assert len(server.engine.aborted) == (1 if prompt == "hello" else 3)
-    until(lambda: server.service.traffic.num_open == 0)
+    until(lambda: server.server.traffic.num_open == 0)
     name = "stream" if stream else "plain"
     assert f'paceline:aborted_total{{model_name="{NAME}",stage="{name}"}} 1.0' in server.get("/metrics").text
 
@@ -65,8 +65,8 @@ def test_leaving_inside_the_body_leaves_nothing(server: Running) -> None:
         sock.sendall(
             b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
         )
-        until(lambda: server.service.traffic.num_open == 1)
-    until(lambda: server.service.traffic.num_open == 0)
+        until(lambda: server.server.traffic.num_open == 1)
+    until(lambda: server.server.traffic.num_open == 0)
     assert not server.engine.requests
 
 
@@ -177,7 +177,7 @@ def test_long_texts_are_read_beside_the_event_loop(server: Running) -> None:
         return plain(text, **options)
 
     server.service.codec.encode = slow  # type: ignore[method-assign]
-    object.__setattr__(server.service.threads, "_inline_chars", 1000)
+    object.__setattr__(server.service.threads, "_inline_size", 1000)
     with send(server, {"prompt": "y" * 3500}) as sock:
         assert entered.wait(10)
         assert server.post("/v1/completions", ASK).json()["choices"][0]["text"] == expected("hello", 6)
@@ -188,7 +188,7 @@ def test_long_texts_are_read_beside_the_event_loop(server: Running) -> None:
 def drain(server: Running) -> None:
     loop = server.server.servers[0].get_loop()
     loop.call_soon_threadsafe(server.server.on_signal)
-    until(lambda: server.service.traffic.draining)
+    until(lambda: server.server.traffic.draining)
 
 
 def test_draining_finishes_what_is_open_and_takes_nothing_new() -> None:

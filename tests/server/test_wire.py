@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from paceline.server.limits import Limits
+from paceline.server.listen import listen
 from tests.server.fakes import Running, running
 
 
@@ -155,3 +156,24 @@ def test_more_connections_than_allowed_are_told_so() -> None:
             assert status_of(sock) == 503
         for sock in held:
             sock.close()
+
+
+def test_answers_leave_at_once() -> None:
+    """Else a kept connection waits 40 ms for each answer of several writes: asyncio asks the socket what it is."""
+    with listen("127.0.0.1", 0) as sock:
+        sock.listen()
+        with socket.create_connection(sock.getsockname()), sock.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
+
+
+def test_headers_and_body_in_two_writes_are_one_request(shared: Running) -> None:
+    body = b'{"prompt":"x","max_tokens":1}'
+    with connect(shared) as sock:
+        for _ in range(3):
+            sock.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode())
+            time.sleep(0.01)
+            sock.sendall(body)
+            answer = b""
+            while b"finish_reason" not in answer:
+                answer += sock.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")

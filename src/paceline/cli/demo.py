@@ -19,9 +19,10 @@ Section = Callable[["Console"], None]  # raises PacelineError if what it shows d
 def sections() -> tuple[Section, ...]:
     """What is shown, in this order. A new part adds its line."""
     from paceline.cli.demo_language import show_language
+    from paceline.cli.demo_multiplex import show_models
     from paceline.cli.demo_sql import show_tables
 
-    return show_language, show_tables
+    return show_language, show_tables, show_models
 
 
 def demo(debug: o.Debug = False) -> None:

@@ -23,8 +23,11 @@ _PACKAGES = (
     ("prometheus_client", "prometheus-client", "serve"), ("openai", "openai", "serve"),
     ("duckdb", "duckdb", "sql"), ("httpx2", "httpx2", "sql"), ("numba", "numba", "sql"), ("pyarrow", "pyarrow", "sql"),
     ("sqlglot", "sqlglot", "sql"), ("pandas", "pandas", "spark"), ("pyspark", "pyspark", "spark"),
+    ("safetensors", "safetensors", "multiplex"),
 )  # fmt: skip
-_FOR = {"sql": "paceline sql", "spark": "paceline sql --engine spark"}  # extras of single commands: they may be missing
+_FOR = {  # extras of single commands: they may be missing
+    "sql": "paceline sql", "spark": "paceline sql --engine spark", "multiplex": "paceline serve --models",
+}  # fmt: skip
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia/version")

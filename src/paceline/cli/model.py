@@ -41,6 +41,17 @@ def _nearest(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
+def model_folders(folder: str) -> dict[str, Path]:
+    """The folders in ``folder``, by their names: each is a model. ModelError if there is none."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ModelError(f"--models: there is no folder {folder}{_nearest(path)}")
+    found = {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
+    if not found:
+        raise ModelError(f"--models: {folder} holds no folders; each model is a folder in it")
+    return found
+
+
 def choose_draft(draft: str | None, chosen: ChosenModel) -> str | None:
     """The folder of the draft model. Without a name there is none, save that the packaged model has its own."""
     if draft is None:

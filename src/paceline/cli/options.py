@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-MODEL, SERVER, SCHEDULER, LIMITS = "Model", "Server", "Scheduler", "Limits"
+MODEL, MODELS, SERVER, SCHEDULER, LIMITS = "Model", "Models for tensors", "Server", "Scheduler", "Limits"
 SECURITY, LOGGING, SAMPLING, SPECULATION = "Security", "Logging", "Sampling", "Speculation"
 
 
@@ -25,6 +25,11 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], _option(MODEL, "DEVICE", "Whe
 Runner = Annotated[Literal["auto", "native", "torch"], _option(MODEL, "RUNNER", "What computes; 'paceline doctor' tells what can.")]
 Threads = Annotated[int | None, _option(MODEL, "THREADS", "Threads to compute with.", unset="one per core")]
 MaxModelLen = Annotated[int | None, _option(MODEL, "MAX_MODEL_LEN", "Tokens of a prompt and its answer together.", unset="as trained")]
+
+Models = Annotated[str | None, _option(MODELS, "MODELS", "A folder; each folder in it is a model that turns tensors into tensors, served through the Open Inference Protocol.", unset="none")]
+Numerics = Annotated[Literal["close", "exact"], _option(MODELS, "NUMERICS", "exact: the same bits as alone, whatever runs beside it.")]
+WeightsMemory = Annotated[str, _option(MODELS, "WEIGHTS_MEMORY", "Memory for further copies of weights, by which groups of models run together, per family.")]
+MaxTensorBody = Annotated[str, _option(MODELS, "MAX_TENSOR_BODY", "Size of a request's body with tensors.")]
 
 Host = Annotated[str, _option(SERVER, "HOST", "Address to listen on; one that other machines reach needs a key.")]
 Port = Annotated[int, _option(SERVER, "PORT", "Port to listen on; 0 takes a free one.")]

@@ -6,8 +6,11 @@ import json
 import secrets
 import signal
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,9 +18,9 @@ from paceline.cli import options as o
 from paceline.cli.console import say, working
 
 if TYPE_CHECKING:
-    from paceline.cli.model import ChosenModel
-    from paceline.llm.config import EngineConfig
     from paceline.llm.messages import ModelInfo
+    from paceline.server.part import Part
+    from paceline.server.port import Supervised
     from paceline.server.serve import ServeOptions
 
 
@@ -33,6 +36,10 @@ def serve(
     runner: o.Runner = "auto",
     threads: o.Threads = None,
     max_model_len: o.MaxModelLen = None,
+    models: o.Models = None,
+    numerics: o.Numerics = "close",
+    weights_memory: o.WeightsMemory = "256MiB",
+    max_tensor_body: o.MaxTensorBody = "64MiB",
     host: o.Host = "127.0.0.1",
     port: o.Port = 8000,
     drain_timeout: o.DrainTimeout = 30.0,
@@ -67,78 +74,127 @@ def serve(
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Serve MODEL through the OpenAI API until Ctrl-C.
+    """Serve MODEL through the OpenAI API, models for tensors through the Open Inference Protocol, or both, until Ctrl-C.
 
     Try it without a model of your own: paceline serve --demo
     """
     began = time.monotonic()
-    if (model is None) == (not demo):
-        raise typer.BadParameter("give either a MODEL (a folder or a hub id) or --demo", param_hint="MODEL")
-    from paceline.cli.model import choose_model, engine_config, parse_size
+    if (model is not None and demo) or (model is None and not demo and models is None):
+        raise typer.BadParameter("give a MODEL (a folder or a hub id), --demo or --models", param_hint="MODEL")
+    from paceline.cli.model import parse_size
     from paceline.server.limits import Limits
     from paceline.server.serve import ServeOptions
 
     keys = tuple(secrets.token_urlsafe(24) if key == "auto" else key for key in api_key or ())
     limits = Limits(
-        body_bytes=parse_size(max_body, "--max-body"), max_samples=max_samples, max_prompts=max_prompts,
-        max_connections=max_connections, request_timeout_s=request_timeout, header_timeout_s=header_timeout,
-        write_stall_s=write_stall, drain_timeout_s=drain_timeout,
+        body_bytes=parse_size(max_body, "--max-body"), tensor_bytes=parse_size(max_tensor_body, "--max-tensor-body"),
+        max_samples=max_samples, max_prompts=max_prompts, max_connections=max_connections, write_stall_s=write_stall,
+        request_timeout_s=request_timeout, header_timeout_s=header_timeout, drain_timeout_s=drain_timeout,
     )  # fmt: skip
     options = ServeOptions(
         host=host, port=port, api_keys=keys, insecure=insecure, allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()), open_metrics=open_metrics, metrics_compat=metrics_compat,
         limits=limits, log_format=log_format, log_level=log_level,
     )  # fmt: skip
-    chosen = choose_model(model, name)
-    config = engine_config(
-        chosen, kv_memory, dtype=dtype, quantize=quantize, device=device, runner=runner, threads=threads,
-        max_model_len=max_model_len, max_num_seqs=max_num_seqs, max_batched_tokens=max_batched_tokens,
-        max_step_s=max_step_s, num_blocks=num_blocks, prefix_caching=prefix_caching,
-        speculation=speculation, draft=draft, max_draft=max_draft, share_outputs=share_outputs,
-        max_queued_requests=max_queued_requests, max_queued_tokens=max_queued_tokens,
-    )  # fmt: skip
-    raise typer.Exit(_run(options, config, chosen, began=began, quiet=quiet, as_json=as_json))
+    served = []
+    if model is not None or demo:
+        served.append(_language(
+            model, name, kv_memory, dtype=dtype, quantize=quantize, device=device, runner=runner, threads=threads,
+            max_model_len=max_model_len, max_num_seqs=max_num_seqs, max_batched_tokens=max_batched_tokens,
+            max_step_s=max_step_s, num_blocks=num_blocks, prefix_caching=prefix_caching, speculation=speculation,
+            draft=draft, max_draft=max_draft, share_outputs=share_outputs,
+            max_queued_requests=max_queued_requests, max_queued_tokens=max_queued_tokens,
+        ))  # fmt: skip
+    if models is not None:
+        served.append(_models(models, weights_memory, threads, device=device, numerics=numerics))
+    raise typer.Exit(_run(options, served, began=began, quiet=quiet, as_json=as_json))
 
 
-def _run(
-    options: ServeOptions, config: EngineConfig, chosen: ChosenModel, *, began: float, quiet: bool, as_json: bool
-) -> int:
+class _Served(NamedTuple):
+    """A part of the server and what is said of it once it is loaded."""
+
+    name: str
+    engine: Supervised
+    open: Callable[[ServeOptions], Part]
+    facts: Callable[[str], dict[str, Any]]  # by the base URL
+    welcome: Callable[[str, str | None], str]  # by the base URL and a key
+
+
+def _language(model: str | None, name: str | None, kv_memory: str | None, **options: Any) -> _Served:
+    from paceline.cli.model import choose_model, engine_config
     from paceline.llm.remote import EngineProcess
+    from paceline.server.language_part import open_language
+
+    chosen = choose_model(model, name)
+    engine = EngineProcess(engine_config(chosen, kv_memory, **options))
+    return _Served(
+        chosen.name,
+        engine,
+        open=lambda options: open_language(options, engine, chosen.folder, chosen.name),
+        facts=lambda url: {"url": f"{url}/v1", "model": chosen.name},
+        welcome=lambda url, key: _welcome_language(url, engine.info, key),
+    )
+
+
+def _models(folder: str, weights_memory: str, threads: int | None, **options: Any) -> _Served:
+    from paceline.cli.model import model_folders, parse_size
+    from paceline.multiplex.config import MultiplexConfig
+    from paceline.multiplex.remote import MultiplexProcess
+    from paceline.server.inference_part import open_inference
+
+    memory = parse_size(weights_memory, "--weights-memory")
+    config = MultiplexConfig(memory_budget=memory, threads=1 if threads is None else threads, **options)
+    engine = MultiplexProcess(model_folders(folder), config)
+    return _Served(
+        folder,
+        engine,
+        open=lambda options: open_inference(options, engine),
+        facts=lambda url: {"models_url": f"{url}/v2", "models": sorted(engine.models)},
+        welcome=lambda url, key: _welcome_models(url, sorted(engine.models), key),
+    )
+
+
+def _run(options: ServeOptions, served: Sequence[_Served], *, began: float, quiet: bool, as_json: bool) -> int:
+    from paceline.server.part import Opening
     from paceline.server.serve import serve as run_server
 
-    engine = EngineProcess(config)
     with ExitStack() as loading:
-        loading.enter_context(working(f"loading {chosen.name} ...", quiet=quiet or as_json))
+        loading.enter_context(
+            working(f"loading {' and '.join(each.name for each in served)} ...", quiet=quiet or as_json)
+        )
 
         def announce(url: str) -> None:
             loading.close()
             seconds = time.monotonic() - began
+            key = options.api_keys[0] if options.api_keys else None
             if as_json:
-                ready = {"url": f"{url}/v1", "model": chosen.name, "api_keys": options.api_keys, "seconds": seconds}
-                print(json.dumps(ready), flush=True)
+                facts = {name: fact for each in served for name, fact in each.facts(url).items()}
+                print(json.dumps({**facts, "api_keys": options.api_keys, "seconds": seconds}), flush=True)
             else:
-                say(_welcome(url, engine.info, options.api_keys, seconds), quiet=quiet)
+                say("\n".join(each.welcome(url, key) for each in served), quiet=quiet)
+                say(f"Ready after {seconds:.1f} s, API key: {key or 'none needed'}. Ctrl-C stops.\n", quiet=quiet)
 
-        code = run_server(options, engine, chosen.folder, chosen.name, announce)
+        code = run_server(options, [Opening(each.engine, partial(each.open, options)) for each in served], announce)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun: one more must not change the exit code
     say("stopped" if code == 0 else "stopped; some requests were cut short", quiet=quiet or as_json)
     return code
 
 
-def _welcome(url: str, info: ModelInfo, keys: tuple[str, ...], seconds: float) -> str:
+def _header(key: str | None) -> str:
+    return f" -H 'Authorization: Bearer {key}'" if key else ""
+
+
+def _welcome_language(url: str, info: ModelInfo, key: str | None) -> str:
     """What to do now, ready to paste."""
-    key = keys[0] if keys else None
-    header = f" -H 'Authorization: Bearer {key}'" if key else ""
     quantized = f", {info.quantize}" if info.quantize else ""
     body = json.dumps({"model": info.name, "prompt": "def add(a, b):", "max_tokens": 32})
     return f"""
-Serving {info.name} at {url}/v1   (ready after {seconds:.1f} s)
+Serving {info.name} at {url}/v1
   {info.family}, {info.dtype}{quantized}, {info.runner} runner, context {info.max_model_len:,} tokens, \
 KV pool {info.num_blocks * 16:,} tokens
-  API key: {key or "none needed"}
 
 Try it:
-  curl {url}/v1/completions{header} -H 'Content-Type: application/json' \\
+  curl {url}/v1/completions{_header(key)} -H 'Content-Type: application/json' \\
     -d '{body}'
 
 From Python:
@@ -146,6 +202,12 @@ From Python:
   client = OpenAI(base_url="{url}/v1", api_key="{key or "unused"}")
   answer = client.completions.create(model="{info.name}", prompt="def add(a, b):", max_tokens=32)
   print(answer.choices[0].text)
+"""
 
-Ctrl-C stops: open requests may finish first.
+
+def _welcome_models(url: str, names: list[str], key: str | None) -> str:
+    """The same for models that turn tensors into tensors."""
+    return f"""
+Serving {len(names)} models at {url}/v2: {shorten(", ".join(names), 100, placeholder=" ...")}
+  Ask one what it takes and gives: curl {url}/v2/models/{names[0]}{_header(key)}
 """

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar, final
+from typing import final
 
 import msgspec
 
@@ -32,9 +32,8 @@ from paceline.llm.messages import (
     Submit,
 )
 from paceline.llm.request import Delta, Request
+from paceline.process.asked import Asked
 from paceline.process.supervisor import State, Supervisor, SupervisorConfig, to_stderr
-
-T = TypeVar("T")
 
 
 @final
@@ -91,8 +90,8 @@ class EngineProcess:
     ) -> None:
         self._info: ModelInfo | None = None
         self._streams: dict[str, DeltaStream] = {}
-        self._stats: list[asyncio.Future[EngineStats]] = []  # asked for; answers come in the same order
-        self._reports: list[asyncio.Future[SpeculationReport | None]] = []
+        self._stats: Asked[EngineStats] = Asked()
+        self._reports: Asked[SpeculationReport | None] = Asked()
         command = [sys.executable, "-m", "paceline.llm.worker", msgspec.json.encode(config).decode()]
         self._supervisor: Supervisor[FromEngine] = Supervisor(
             command, FromEngine, self._on_message, self._on_down, config=supervision, on_output=on_output
@@ -148,17 +147,11 @@ class EngineProcess:
 
     async def stats(self) -> EngineStats:
         """Counters and gauges of the engine; NotReady when there is none."""
-        return await self._ask(AskStats(), self._stats)
+        return await self._stats.ask(self._supervisor.send, AskStats())
 
     async def speculation(self) -> SpeculationReport | None:
         """What is drafted and why, None if that is switched off; NotReady when there is no engine."""
-        return await self._ask(AskSpeculation(), self._reports)
-
-    async def _ask(self, question: AskStats | AskSpeculation, asked: list[asyncio.Future[T]]) -> T:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._supervisor.send(question)
-        asked.append(future)
-        return await future
+        return await self._reports.ask(self._supervisor.send, AskSpeculation())
 
     async def stop(self, drain_s: float = 0.0) -> None:
         """Lets open requests finish for at most ``drain_s`` seconds, then ends the process."""
@@ -175,9 +168,9 @@ class EngineProcess:
                 if stream := self._streams.get(request_id):
                     stream.put(_refusal(message))
             case Stats(stats):
-                _answer(self._stats, stats)
+                self._stats.answer(stats)
             case Speculation(report):
-                _answer(self._reports, report)
+                self._reports.answer(report)
             case Loaded(info):
                 self._info = info
 
@@ -188,18 +181,8 @@ class EngineProcess:
         for stream in list(self._streams.values()):
             stream.put(EngineDied(str(error)))
         self._streams.clear()
-        asked: list[asyncio.Future[Any]] = [*self._stats, *self._reports]
-        for future in asked:
-            if not future.done():
-                future.set_exception(NotReady(str(error)))
-        self._stats.clear()
-        self._reports.clear()
-
-
-def _answer(asked: list[asyncio.Future[T]], value: T) -> None:
-    """Hands ``value`` to whoever asked first, unless nobody waits any more."""
-    if asked and not (future := asked.pop(0)).done():
-        future.set_result(value)
+        self._stats.fail(lambda: NotReady(str(error)))
+        self._reports.fail(lambda: NotReady(str(error)))
 
 
 def _refusal(message: Refused) -> PacelineError:

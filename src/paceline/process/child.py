@@ -64,13 +64,16 @@ class Child(Generic[In]):
         """Sends a message of the part; waits while the parent does not read. ChannelClosed if it is gone."""
         self._channel.send(MESSAGE, message)
 
-    def receive(self, timeout_s: float | None) -> list[In]:
+    def receive(self, timeout_s: float | None, *, stalled: bool = False) -> list[In]:
         """Messages that are here, waiting up to ``timeout_s`` seconds (None: for ever) for one.
 
         May be empty: look at ``draining`` then. Call it once in every step of the loop, with 0
-        when there is work: it is also the sign of progress. ExecutionError on garbage.
+        when there is work: it is also the sign of progress. A loop whose work is done by another
+        thread says ``stalled`` when that has not moved since the last call. ExecutionError on garbage.
         """
-        if timeout_s == 0.0:
+        if stalled:
+            frames = self._channel.receive(timeout_s)
+        elif timeout_s == 0.0:
             self._heartbeat.touch()
             frames = self._channel.receive(0.0)
         else:

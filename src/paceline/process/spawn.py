@@ -87,6 +87,8 @@ class ChildProcess(asyncio.Protocol, Generic[In]):
         self.failure: PacelineError | None = None  # what it said it ends of
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.down: asyncio.Future[str] = self._loop.create_future()
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     @classmethod
     async def spawn(
@@ -154,6 +156,10 @@ class ChildProcess(asyncio.Protocol, Generic[In]):
         """Queues a message of the part; ExecutionError if it cannot be encoded or is too big."""
         self._write(pack(MESSAGE, encode(message)))
 
+    async def writable(self) -> None:
+        """Returns when what was sent has mostly left this process, or never will."""
+        await self._writable.wait()
+
     def ask_to_drain(self) -> None:
         self._write(pack(CONTROL, encode(Drain())))
 
@@ -193,7 +199,14 @@ class ChildProcess(asyncio.Protocol, Generic[In]):
                 kind = _ERRORS.get(name, ExecutionError)
                 self.failure = kind(text)
 
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
         self.give_up("")
 
     # -- the end -----------------------------------------------------------------------------

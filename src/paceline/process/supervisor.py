@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, final
@@ -56,6 +56,7 @@ class Supervisor(Generic[In]):
     """Runs ``command`` as a child that speaks frames (see ``paceline.process.child``).
 
     ``receives`` is the type of the child's messages, several as a union of tagged structs.
+    ``greeting`` gives what every new child is told first, before it says that it is ready.
     ``on_message`` and ``on_down`` are called in the event loop and must not block. The text of
     the error given to ``on_down`` holds nothing internal; ``output_tail`` has what the child printed.
     """
@@ -68,6 +69,7 @@ class Supervisor(Generic[In]):
         on_down: Callable[[EngineDied], None],
         *,
         name: str = "engine",
+        greeting: Callable[[], Iterable[object]] = tuple,
         config: SupervisorConfig | None = None,
         on_output: Callable[[str], None] = to_stderr,
     ) -> None:
@@ -80,6 +82,7 @@ class Supervisor(Generic[In]):
         self._on_down = on_down
         self._on_output = on_output
         self._name = name
+        self._greeting = greeting
         self._config = config or SupervisorConfig()
         self._child: ChildProcess[In] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,6 +120,11 @@ class Supervisor(Generic[In]):
         if child is None or child.down.done() or self.state not in ("ready", "draining"):
             raise NotReady(f"the {self._name} is {self.state}")
         child.send(message)
+
+    async def writable(self) -> None:
+        """Waits while more lies in the queue to the child than is good; call it between large messages."""
+        if self._child is not None:
+            await self._child.writable()
 
     async def drain(self, timeout_s: float) -> None:
         """Lets the child finish its work, for at most ``timeout_s``, then stops it."""
@@ -160,6 +168,8 @@ class Supervisor(Generic[In]):
     async def _launch(self) -> None:
         """Spawns a child and waits until it is ready; leaves none behind if it fails."""
         child = self._child = await ChildProcess.spawn(self._command, self._receives, self._on_message, self._on_output)
+        for message in self._greeting():
+            child.send(message)
         events: list[asyncio.Future[Any]] = [child.ready, child.down]
         await asyncio.wait(events, timeout=self._config.start_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if child.ready.done() and not child.down.done():

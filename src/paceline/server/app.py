@@ -12,36 +12,40 @@ from starlette.types import Receive, Scope, Send
 
 from paceline.server.exchange import Exchange
 from paceline.server.faults import ClientGone, bad_request, fault_of
-from paceline.server.guard import LIVENESS_PATH, METRICS_PATH, Guard
+from paceline.server.guard import LIVENESS_PATHS, METRICS_PATH, Guard
+from paceline.server.limits import Limits
 from paceline.server.logs import AccessLog
-from paceline.server.routes import chat, completions, models, operations, tokens
+from paceline.server.part import Part
+from paceline.server.routes import operations
 from paceline.server.routes.endpoint import EXCHANGE
-from paceline.server.service import Service
+from paceline.server.traffic import Traffic
 
-_ALWAYS_OPEN = frozenset({LIVENESS_PATH, METRICS_PATH, "/ready"})  # answered while draining, and not waited for
-_GROUPS = (completions, chat, models, tokens, operations)
+# Answered while draining, and not waited for.
+_ALWAYS_OPEN = LIVENESS_PATHS | {METRICS_PATH, "/ready"}
 
 
-def service_routes(service: Service) -> list[BaseRoute]:
-    """Every route of the language model's part."""
-    return [route for group in _GROUPS for route in group.routes(service)]
+def all_routes(parts: Sequence[Part], traffic: Traffic) -> list[BaseRoute]:
+    """What the parts offer, and what is there for operators."""
+    return [*(route for part in parts for route in part.routes()), *operations.routes(parts, traffic)]
 
 
 @final
 class App:
     """Lets a request through the guard, finds its handler, and answers for whatever goes wrong."""
 
-    def __init__(self, service: Service, guard: Guard, routes: Sequence[BaseRoute], log: AccessLog) -> None:
-        self.router = Router(routes, redirect_slashes=False)
-        self._service = service
+    def __init__(self, parts: Sequence[Part], traffic: Traffic, guard: Guard, limits: Limits, log: AccessLog) -> None:
+        self.router = Router(all_routes(parts, traffic), redirect_slashes=False)
+        self._parts = parts
+        self._traffic = traffic
         self._guard = guard
+        self._limits = limits
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        exchange = Exchange(scope, receive, send, self._service.limits)
+        exchange = Exchange(scope, receive, send, self._limits)
         try:
             await self._answer(exchange, scope, receive, send)
         except asyncio.CancelledError:
@@ -63,22 +67,27 @@ class App:
         if scope["path"] in _ALWAYS_OPEN:
             await self.router(scope, receive, send)
             return
-        self._service.traffic.enter()
+        self._traffic.enter()
         try:
             await self.router(scope, receive, send)
         finally:
-            self._service.traffic.leave()
+            self._traffic.leave()
 
     async def _fail(self, exchange: Exchange, error: Exception) -> None:
         refused = _http_error(error) if isinstance(error, HTTPException) else error
         fault = fault_of(refused, exchange.request_id)
         if fault.code == "internal_error":
             self._log.error(exchange, error)
-        self._service.metrics.rejected(fault.code)
+        part = self._part_of(exchange.path)
+        part.rejected(exchange, fault.code)
         try:
-            await exchange.fail(fault)
+            await exchange.fail(fault, part.spell(fault))
         except ClientGone:
             exchange.status = 499
+
+    def _part_of(self, path: str) -> Part:
+        """Whose words an error is told in."""
+        return max(self._parts, key=lambda part: len(part.prefix) if path.startswith(part.prefix) else -1)
 
 
 def _http_error(error: HTTPException) -> Exception:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,11 +55,19 @@ def decode_body(kind: type[T], raw: bytes, limits: Limits) -> T:
     the last counts) and fields that this server cannot honour. Other unknown fields are ignored, as
     clients of the OpenAI API expect.
     """
-    try:
+    with explained():
         value = msgspec.json.decode(raw, type=kind)
         if len(raw) <= limits.checked_bytes:
             json.loads(raw, object_pairs_hook=_unique)
         _refuse_unsupported(raw)
+    return value
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Inside, what a decoder complains of becomes InvalidRequest."""
+    try:
+        yield
     except msgspec.ValidationError as error:
         message, param = _explain(str(error))
         raise InvalidRequest(message, param=param, code="invalid_type") from None
@@ -66,7 +75,6 @@ def decode_body(kind: type[T], raw: bytes, limits: Limits) -> T:
         raise InvalidRequest("the body is nested too deeply", code="too_deep") from None
     except (msgspec.DecodeError, ValueError):  # UnicodeDecodeError among them
         raise InvalidRequest("the body is not valid JSON in UTF-8", code="invalid_json") from None
-    return value
 
 
 def _explain(text: str) -> tuple[str, str | None]:

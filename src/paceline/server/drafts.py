@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from paceline.llm.messages import SpeculationStats
+from paceline.server.histogram import buckets
 
 _BOUNDS = (1, 2, 4, 8, 16, 32)  # nodes of a draft
 
@@ -41,7 +42,7 @@ def draft_metrics(prefix: str, model_name: str, stats: SpeculationStats) -> Iter
     for proposer, count in stats.num_failures.items():
         failures.add_metric([model_name, proposer], count)
     nodes = HistogramMetricFamily(prefix + "speculation_nodes", "Draft tokens of a draft.", labels=["model_name"])
-    nodes.add_metric([model_name], _buckets(stats.nodes_per_draft), stats.num_draft_tokens)
+    nodes.add_metric([model_name], buckets(stats.nodes_per_draft, _BOUNDS), stats.num_draft_tokens)
     yield from (accepted, failures, nodes, *_gauges(prefix, model_name, stats))
 
 
@@ -63,12 +64,3 @@ def _gauges(prefix: str, model_name: str, stats: SpeculationStats) -> Iterator[M
     for name, number in stats.numbers.items():
         policy.add_metric([model_name, stats.policy, name], number)
     yield from (error, survival, policy)
-
-
-def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Drafts with at most so many nodes, from those with 1, 2, … of them.
-
-    >>> _buckets([5, 0, 2])[:3]
-    [('1.0', 5), ('2.0', 5), ('4.0', 7)]
-    """
-    return [*((f"{bound:.1f}", sum(counts[:bound])) for bound in _BOUNDS), ("+Inf", sum(counts))]

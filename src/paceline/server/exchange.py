@@ -6,7 +6,8 @@ import asyncio
 import re
 import secrets
 import time
-from typing import final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TypeVar, final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -14,10 +15,13 @@ from starlette.types import Receive, Scope, Send
 from paceline.server.faults import ClientGone, Fault, bad_request
 from paceline.server.limits import Limits
 
+T = TypeVar("T")
 Headers = tuple[tuple[bytes, bytes], ...]
+Data = bytes | bytearray | memoryview
 _JSON = b"application/json"
 _EVENTS = b"text/event-stream; charset=utf-8"
 _DRAINED = 4  # times the allowed size
+_PART_BYTES = 256 * 1024  # sent at once
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -57,21 +61,27 @@ class Exchange:
     async def read_json(self) -> bytes:
         """The whole body, which must say that it is JSON. Raises Refused: 408, 413, 415."""
         kind, _, parameters = self.header(b"content-type").partition(";")
-        encoding = self.header(b"content-encoding").strip().lower()
         charset = parameters.strip().lower()
         if kind.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", 'charset="utf-8"'):
             raise bad_request("send Content-Type: application/json", status=415, code="unsupported_media_type")
+        return bytes(await self.read(self.limits.body_bytes))
+
+    async def read(self, limit: int, take: Callable[[int], None] = lambda num_bytes: None) -> bytearray:
+        """The whole body of at most ``limit`` bytes, in any form that is not compressed. Raises Refused: 408, 413, 415.
+
+        ``take`` is told of bytes before they are kept and may refuse them.
+        """
+        encoding = self.header(b"content-encoding").strip().lower()
         if encoding not in ("", "identity"):
             raise bad_request("send the body without Content-Encoding", status=415, code="unsupported_encoding")
         try:
             async with asyncio.timeout(self.limits.body_timeout_s):
-                return await self._read_all()
+                return await self._read_all(limit, take)
         except TimeoutError:
             raise bad_request("the body came too slowly", status=408, code="body_timeout") from None
 
-    async def _read_all(self) -> bytes:
+    async def _read_all(self, limit: int, take: Callable[[int], None]) -> bytearray:
         """Reads somewhat more than is allowed, so that a client still hears why it is refused."""
-        limit = self.limits.body_bytes
         too_large = bad_request(f"the body may hold {limit} bytes", status=413, code="body_too_large")
         length = self.header(b"content-length")
         if length.isdecimal() and int(length[:20]) > _DRAINED * limit:
@@ -84,6 +94,7 @@ class Exchange:
             piece = message.get("body", b"")
             num_read += len(piece)
             if num_read <= limit:
+                take(len(piece))
                 body += piece
             elif num_read > _DRAINED * limit:
                 raise too_large
@@ -92,12 +103,27 @@ class Exchange:
         self._body_is_read = True
         if num_read > limit:
             raise too_large
-        return bytes(body)
+        return body
 
     async def gone(self) -> None:
         """Returns when the client has closed its connection; call it after the body is read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def unless_gone(self, work: Coroutine[None, None, T]) -> T:
+        """What ``work`` returns; it is cancelled, and ClientGone raised, when the client leaves before its end."""
+        # uvicorn does not cancel a handler whose client has left: somebody must listen for it.
+        task = asyncio.create_task(work)
+        gone = asyncio.create_task(self.gone())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientGone
+            return await task
+        finally:
+            task.cancel()
+            gone.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
 
     async def send_json(self, value: object, *, status: int = 200, headers: Headers = ()) -> None:
         await self.send(msgspec.json.encode(value), status=status, headers=headers)
@@ -107,6 +133,16 @@ class Exchange:
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, content_type, (length, *headers))
         await self._write(body, more=False)
+
+    async def send_parts(self, parts: Sequence[Data], content_type: bytes, headers: Headers) -> None:
+        """A whole answer whose body lies in several places."""
+        length = (b"content-length", str(sum(map(len, parts))).encode())
+        await self._start(200, content_type, (length, *headers))
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), _PART_BYTES):
+                await self._write(bytes(view[start : start + _PART_BYTES]), more=True)
+        await self._write(b"", more=False)
 
     async def start_events(self) -> None:
         """Begins a stream of server-sent events."""
@@ -120,12 +156,12 @@ class Exchange:
     async def end_events(self) -> None:
         await self._write(b"", more=False)
 
-    async def fail(self, fault: Fault) -> None:
-        """Answers with ``fault``; in a stream that has begun, as its last event."""
+    async def fail(self, fault: Fault, body: bytes) -> None:
+        """Answers with ``fault``, spelled as ``body``; in a stream that has begun, as its last event."""
         if self.status == 0:
-            await self.send(fault.body(), status=fault.status, headers=fault.all_headers())
+            await self.send(body, status=fault.status, headers=fault.all_headers())
         elif self._streams:
-            await self._write(b"event: error\ndata: " + fault.body() + b"\n\n", more=False)
+            await self._write(b"event: error\ndata: " + body + b"\n\n", more=False)
 
     async def _start(self, status: int, content_type: bytes, headers: Headers) -> None:
         self.status = status

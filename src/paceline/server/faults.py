@@ -8,7 +8,15 @@ from typing import final
 
 import msgspec
 
-from paceline.errors import DeadlineExceeded, EngineDied, InvalidRequest, NotReady, QueueFull
+from paceline.errors import (
+    DeadlineExceeded,
+    DeadlineInfeasible,
+    EngineDied,
+    InvalidRequest,
+    NotReady,
+    Quarantined,
+    QueueFull,
+)
 
 _INTERNAL = re.compile(r"0x[0-9a-fA-F]{6,}|(?:/[\w.+-]+){2,}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -30,6 +38,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         """``{"error": {"message", "type", "param", "code"}}`` as JSON."""
         error = {"message": scrub(self.message), "type": self.type, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
+
+    def plain_body(self) -> bytes:
+        """``{"error": "…"}``, as the Open Inference Protocol says it."""
+        return msgspec.json.encode({"error": scrub(self.message)})
 
     def all_headers(self) -> tuple[tuple[bytes, bytes], ...]:
         if self.retry_after_s is None:
@@ -92,6 +104,10 @@ def fault_of(error: BaseException, request_id: str) -> Fault:
                 status=429, message=str(error), type="rate_limit_error", code="queue_full",
                 retry_after_s=error.retry_after_s,
             )  # fmt: skip
+        case DeadlineInfeasible():
+            return Fault(status=504, message=str(error), type="timeout_error", code="deadline_infeasible")
+        case Quarantined():
+            return unavailable(str(error), "quarantined", error.retry_after_s)
         case NotReady():
             return unavailable(str(error), "not_ready", error.retry_after_s)
         case EngineDied():

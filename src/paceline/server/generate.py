@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, final
@@ -108,25 +108,10 @@ async def respond(exchange: Exchange, service: Service, call: Call, form: Form) 
     work = _stream(exchange, service, call, form) if call.stream else _collect(exchange, service, call, form)
     try:
         async with asyncio.timeout(call.timeout_s + _GRACE_S):
-            await _unless_gone(exchange, work)
+            await exchange.unless_gone(work)
     except ClientGone:
         service.metrics.aborted("stream" if call.stream else "plain")
         raise
-
-
-async def _unless_gone(exchange: Exchange, work: Coroutine[None, None, None]) -> None:
-    # uvicorn does not cancel a handler whose client has left: somebody must listen for it.
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(exchange.gone())
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        await task
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _stream(exchange: Exchange, service: Service, call: Call, form: Form) -> None:

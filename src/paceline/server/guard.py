@@ -16,8 +16,9 @@ from starlette.types import Scope
 
 from paceline.server.faults import Fault, Refused, bad_request
 
-LIVENESS_PATH = "/health"
+LIVENESS_PATHS = frozenset({"/health", "/v2/health/live"})
 METRICS_PATH = "/metrics"
+TENSORS_AT = b"inference-header-content-length"  # where a body's JSON ends and its tensors begin
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]+))(?::\d{1,5})?")
 _WILDCARDS = frozenset({"0.0.0.0", "::", ""})
@@ -87,7 +88,7 @@ class Guard:
         self._keys = keys
         self._hosts = hosts
         self._origins = frozenset(origins)
-        self._open_paths = frozenset({LIVENESS_PATH, METRICS_PATH} if open_metrics else {LIVENESS_PATH})
+        self._open_paths = LIVENESS_PATHS | ({METRICS_PATH} if open_metrics else set())
 
     def check(self, scope: Scope) -> None:
         """Returns if the request may go on, else raises Refused: 400, 401 or 403."""
@@ -123,8 +124,8 @@ class Guard:
             return []
         return [
             (b"access-control-allow-origin", (origin or "").encode("latin-1")),
-            (b"access-control-allow-headers", b"authorization, content-type, x-request-id"),
-            (b"access-control-expose-headers", b"x-request-id, retry-after"),
+            (b"access-control-allow-headers", b"authorization, content-type, x-request-id, " + TENSORS_AT),
+            (b"access-control-expose-headers", b"x-request-id, retry-after, " + TENSORS_AT),
             (b"vary", b"origin"),
         ]
 

@@ -40,6 +40,11 @@ class Limits:
     checked_bytes: int = 256 * 1024  # bodies up to this size are searched for repeated keys
     inline_chars: int = 8192  # longer texts are tokenised beside the event loop
     text_threads: int = 2
+    tensor_bytes: int = 64 * 1024 * 1024  # a body with tensors, its JSON and what follows it together
+    held_bytes: int = 512 * 1024 * 1024  # such bodies of all open requests together; more are told to come back
+    max_id_chars: int = 256  # the id that a request with tensors gives itself
+    inline_bytes: int = 64 * 1024  # tensors that take more as JSON are read and written beside the event loop
+    tensor_threads: int = 2
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,4 +1,4 @@
-"""What the server needs of the engine and of the text side; the composition root hands both in."""
+"""What the server needs of engines and of the text side; the composition root hands them in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from paceline.llm.messages import EngineStats, ModelInfo, SpeculationReport
 from paceline.llm.request import Delta, Request
+from paceline.multiplex.messages import Array, RuntimeStats, TenantInfo
 from paceline.process.supervisor import State
 
 
@@ -19,13 +20,8 @@ class DeltaSource(Protocol):
         ...
 
 
-class LanguageEngine(Protocol):
-    """An engine that continues token ids, wherever it runs."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """Raises NotReady before the model is loaded."""
-        ...
+class Supervised(Protocol):
+    """An engine in a process that is started again when it ends."""
 
     @property
     def state(self) -> State: ...
@@ -33,6 +29,17 @@ class LanguageEngine(Protocol):
     def num_restarts(self) -> int: ...
     async def start(self) -> None:
         """Returns when ready; ModelError or ResourceError if it never will be."""
+        ...
+
+    async def stop(self, drain_s: float) -> None: ...
+
+
+class LanguageEngine(Supervised, Protocol):
+    """An engine that continues token ids, wherever it runs."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Raises NotReady before the model is loaded."""
         ...
 
     def submit(self, request: Request) -> DeltaSource:
@@ -47,7 +54,30 @@ class LanguageEngine(Protocol):
         """What is drafted and why; None if speculation is switched off."""
         ...
 
-    async def stop(self, drain_s: float) -> None: ...
+
+class TensorEngine(Supervised, Protocol):
+    """An engine with many models that turn tensors into tensors."""
+
+    @property
+    def models(self) -> Mapping[str, TenantInfo]:
+        """Those that were loaded."""
+        ...
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Of those that cannot be loaded any more, why."""
+        ...
+
+    async def infer(
+        self, model: str, inputs: Sequence[Array], *, deadline_s: float | None = None, priority: int = 0
+    ) -> list[Array]:
+        """Raises RejectedError when it is not taken, ExecutionError when it fails, EngineDied when the engine is lost.
+
+        Cancelling the call cancels the request.
+        """
+        ...
+
+    async def stats(self) -> RuntimeStats: ...
 
 
 class TextCodec(Protocol):

@@ -1,4 +1,4 @@
-"""The composition root: an engine, a model's text side and the application, on one port until told to stop."""
+"""The composition root: engines, their parts and the application, on one port until told to stop."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast, final
 
 import uvicorn
 
 from paceline.errors import ConfigError, NotReady
-from paceline.llm.chat import ChatTemplate
-from paceline.llm.model.generation import read_generation
-from paceline.llm.tokenizer import Tokenizer
-from paceline.server.app import App, service_routes
+from paceline.server.app import App
 from paceline.server.guard import Guard, Hosts, Keys
 from paceline.server.limits import Limits
 from paceline.server.listen import base_url, is_loopback, listen
 from paceline.server.logs import AccessLog, LogFormat, set_up_logs
-from paceline.server.metrics import Compat, Metrics
-from paceline.server.port import LanguageEngine
-from paceline.server.service import Service
+from paceline.server.metrics import Compat
+from paceline.server.part import Opening, Part
+from paceline.server.port import Supervised
+from paceline.server.traffic import Traffic
 from paceline.server.wire import BoundedProtocol
 
 _SPARE_FILES = 64  # descriptors kept for everything that is not a client's connection
@@ -63,31 +60,24 @@ class ServeOptions:
             )
 
 
-def serve(
-    options: ServeOptions, engine: LanguageEngine, folder: Path, model_name: str, on_ready: Callable[[str], None]
-) -> int:
+def serve(options: ServeOptions, openings: Sequence[Opening], on_ready: Callable[[str], None]) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code: 0 if every open request could finish.
 
-    ``on_ready`` gets the base URL once the engine is loaded. Raises ConfigError, ModelError or ResourceError.
+    ``on_ready`` gets the base URL once every engine is loaded. Raises ConfigError, ModelError or ResourceError.
     """
     sock = listen(options.host, options.port)
     set_up_logs(options.log_format, options.log_level)
     with sock:
-        return asyncio.run(_serve(options, engine, folder, model_name, sock, on_ready))
+        return asyncio.run(_serve(options, openings, sock, on_ready))
 
 
 async def _serve(
-    options: ServeOptions,
-    engine: LanguageEngine,
-    folder: Path,
-    model_name: str,
-    sock: socket.socket,
-    on_ready: Callable[[str], None],
+    options: ServeOptions, openings: Sequence[Opening], sock: socket.socket, on_ready: Callable[[str], None]
 ) -> int:
-    loading = asyncio.create_task(engine.start())
+    loading = asyncio.gather(*(opening.engine.start() for opening in openings))
     try:
-        service = await asyncio.to_thread(open_service, options, engine, folder, model_name)
-        server = HttpServer(options, service)
+        parts = await asyncio.gather(*(asyncio.to_thread(opening.open) for opening in openings))
+        server = HttpServer(options, parts)
         _on_signals(server.on_signal)
         serving = asyncio.create_task(server.serve([sock]))
         await asyncio.wait((loading, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -101,45 +91,35 @@ async def _serve(
         loading.cancel()
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(_CLOSE_S):
-                await engine.stop(0.0)
+                await _stop(opening.engine for opening in openings)
 
 
-def open_service(options: ServeOptions, engine: LanguageEngine, folder: Path, model_name: str) -> Service:
-    """The model's text side beside its engine. ModelError if the folder lacks it."""
-    tokenizer = Tokenizer.from_folder(folder)
-    return Service(
-        engine=engine,
-        codec=tokenizer,
-        template=ChatTemplate.from_folder(folder, tokenizer),
-        defaults=read_generation(folder),
-        limits=options.limits,
-        metrics=Metrics(model_name),
-        model_name=model_name,
-        metrics_compat=options.metrics_compat,
-    )
+async def _stop(engines: Iterable[Supervised]) -> None:
+    await asyncio.gather(*(engine.stop(0.0) for engine in engines))
 
 
-def open_app(options: ServeOptions, service: Service) -> App:
-    """The application of a service behind the guard that ``options`` ask for."""
+def open_app(options: ServeOptions, parts: Sequence[Part], traffic: Traffic) -> App:
+    """The application of all parts behind the guard that ``options`` ask for."""
     guard = Guard(
         Keys(options.api_keys),
         Hosts(options.host, options.allowed_hosts),
         origins=options.allowed_origins,
         open_metrics=options.open_metrics,
     )
-    return App(service, guard, service_routes(service), AccessLog(_LOG))
+    return App(parts, traffic, guard, options.limits, AccessLog(_LOG))
 
 
 @final
 class HttpServer(uvicorn.Server):
     """uvicorn with our protocol and our way to stop: drain first, leave the port open meanwhile."""
 
-    def __init__(self, options: ServeOptions, service: Service) -> None:
+    def __init__(self, options: ServeOptions, parts: Sequence[Part]) -> None:
         limits = options.limits
+        self.traffic = Traffic()
         protocol = functools.partial(BoundedProtocol, limits)
         super().__init__(
             uvicorn.Config(
-                open_app(options, service),
+                open_app(options, parts, self.traffic),
                 http=cast(Any, protocol),
                 loop="asyncio",
                 ws="none",
@@ -155,7 +135,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self.finished_all = True
-        self._service = service
+        self._parts = parts
         self._drain_s = limits.drain_timeout_s
         self._draining: asyncio.Task[None] | None = None
 
@@ -165,18 +145,18 @@ class HttpServer(uvicorn.Server):
             self._draining = asyncio.create_task(self.drain())
             return
         self._draining.cancel()
-        self.finished_all = self._service.traffic.num_open == 0
+        self.finished_all = self.traffic.num_open == 0
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut now is no fault worth a trace
         self.force_exit = self.should_exit = True
 
     async def drain(self) -> None:
         """Lets open requests finish for at most the drain time, then stops the engine and ends ``serve``."""
-        traffic = self._service.traffic
-        traffic.draining = True
-        _LOG.info("draining", extra={"fields": {"open_requests": traffic.num_open}})
-        self.finished_all = await traffic.idle(self._drain_s)
-        await self._service.engine.stop(0.0)
-        self._service.threads.close()
+        self.traffic.draining = True
+        _LOG.info("draining", extra={"fields": {"open_requests": self.traffic.num_open}})
+        self.finished_all = await self.traffic.idle(self._drain_s)
+        await _stop(part.engine for part in self._parts)
+        for part in self._parts:
+            part.close()
         self.should_exit = True
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, final
 
 import h11
@@ -11,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from paceline.server.limits import Limits
 
 _PIECE_BYTES = 4096  # parsed at once: about 400 of the smallest chunks, a few milliseconds
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux
 
 
 @final
@@ -53,10 +55,22 @@ class BoundedProtocol(H11Protocol):
             return
         super().data_received(piece)
         self._watch_headers()
-        if self._pending:
+        if not self._pending:
+            self._acknowledge()
+        else:
             self._feeding = True
             self.flow.pause_reading()
             self.loop.call_soon(self._feed)
+
+    def _acknowledge(self) -> None:
+        """Tells the client at once that its headers are here.
+
+        Many clients, tritonclient among them, write headers and body separately and without TCP_NODELAY: their kernel
+        holds the body back until the headers are acknowledged, which ours would do 40 ms later.
+        """
+        if self.conn.their_state is h11.SEND_BODY and _QUICK_ACK is not None:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
     def _too_many_chunks(self, piece: bytes) -> bool:
         """Counts line ends, two a chunk: h11 spends the same time on a chunk of any size."""
