@@ -16,6 +16,7 @@ from torch import Tensor
 
 from paceline.clock import WallClock, to_seconds
 from paceline.errors import DeadlineExceeded, ExecutionError, NotReady, PacelineError
+from paceline.multiplex.family import Family
 from paceline.multiplex.hosted import Hosted
 from paceline.multiplex.launch import launch
 from paceline.multiplex.ledger import Ledger
@@ -55,6 +56,7 @@ class Driver:
         self._threads = threads
         self._inbox: queue.SimpleQueue[Ticket | Action] = queue.SimpleQueue()
         self._hosted: dict[str, Hosted] = {}
+        self._on_cuda: set[Family] = set()
         self._open: set[Ticket] = set()
         self._numbers = itertools.count(1)
         self._thread = threading.Thread(target=self._run, name="multiplex", daemon=True)
@@ -141,10 +143,13 @@ class Driver:
         """Serves a model from now on."""
         self.window.register(hosted.spec)
         self._hosted[hosted.name] = hosted
+        if hosted.family.device.type == "cuda":
+            self._on_cuda.add(hosted.family)
 
     def dismiss(self, hosted: Hosted) -> None:
         """Serves a model no more, and answers its requests; its slot is the caller's again."""
         del self._hosted[hosted.name]
+        self._on_cuda &= {each.family for each in self._hosted.values()}
         self.window.unregister(hosted.name)
         self._drop_expired(self.clock.now())
 
@@ -181,7 +186,8 @@ class Driver:
         self._drop_expired(now)
         if isinstance(plan, Wait):
             self.flush()
-            self._sleep(plan, now)
+            if plan.until is not None or not any(family.rest() for family in self._on_cuda):
+                self._sleep(plan, now)
         else:
             self._launch(plan)
             self.flush()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paceline.errors import InvalidRequest
 from paceline.multiplex.grouping import Grouping, bucket_of, choice_key
-from paceline.multiplex.lower.bundle import Segment, State, shape_of
+from paceline.multiplex.lower.bundle import Segment, Slice, State, shape_of
 from paceline.multiplex.lower.choice import Choice, Choices, choose
 from paceline.multiplex.lower.group import Group
 from paceline.multiplex.lower.program import Columns, Loop, build
@@ -48,6 +48,7 @@ class Family:
         self._segments = [_segment(place, piece, len(pieces)) for place, piece in enumerate(pieces)]
         self.segments = tuple([segment.key for segment in self._segments])
         self._device = torch.device(device)
+        self._is_cuda = self._device.type == "cuda"
         self._stack = Stack(graph.weights, device=self._device, capacity=capacity)
         self._copy_bytes = memory_budget // 4
         self._choices = Choices(self.key, self._device)
@@ -108,7 +109,8 @@ class Family:
 
     def memory_bytes(self) -> int:
         """Of the stack, and of copies for single groups."""
-        return self._stack.memory_bytes() + self._grouping.own_bytes()
+        graphs = self._grouping.graphs
+        return self._stack.memory_bytes() + self._grouping.own_bytes() + (graphs.memory_bytes() if graphs else 0)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────
 
@@ -121,6 +123,8 @@ class Family:
         bundle: if the next segment is run for the same slots in the same order, nothing is packed again.
         """
         piece = self._segments[segment]
+        if self._is_cuda:
+            states = _on_one_device(states, self._device)
         num_rows = [_num_rows(piece, state) for state in states]
         if len(set(slots)) == len(slots) and (self.numerics == "close" or len(set(map(bucket_of, num_rows))) == 1):
             return self._run_once(piece, slots, states, num_rows)
@@ -152,7 +156,9 @@ class Family:
 
         It takes of each input one tensor per tenant and gives the same of outputs, and must run in inference mode.
         """
-        if self.numerics == "exact" or len(self._segments) != 1 or tuple(sorted(set(slots))) != slots:
+        if self._is_cuda or self.numerics == "exact":  # graphs are shorter still
+            return None
+        if len(self._segments) != 1 or tuple(sorted(set(slots))) != slots:
             return None
         segment = self._segments[0]
         if self._grouping.plan(slots, num_rows).whole is None:
@@ -162,6 +168,16 @@ class Family:
         if choice is None:
             return None
         return self._loop(segment, slots, num_rows) if choice.loop else build(segment.graph, group, choice.kernels)
+
+    def finish(self) -> None:
+        """Waits until the device has done what it was given."""
+        if self._is_cuda:
+            torch.cuda.current_stream(self._device).synchronize()
+
+    @torch.inference_mode()
+    def rest(self) -> bool:
+        """Something that is done while nobody waits for the device; False if there is nothing to do."""
+        return self._grouping.graphs is not None and self._grouping.graphs.capture_next()
 
     def _loop(self, segment: Segment, slots: Sequence[int], num_rows: int) -> Loop:
         return Loop(tuple([self._grouping.solo(slot, num_rows)(segment) for slot in slots]))
@@ -227,6 +243,13 @@ def _num_rows(segment: Segment, state: State) -> int:
     if len(state) != len(segment.takes):
         raise InvalidRequest(f"the model takes {len(segment.takes)} inputs, got {len(state)}", param="inputs")
     return state[0].shape[0] // segment.takes[0].factor
+
+
+def _on_one_device(states: Sequence[State], device: torch.device) -> Sequence[State]:
+    """If all lie in the host's memory they are better put together there: then they are moved at once."""
+    if all(isinstance(state, tuple) and all(tensor.is_cpu for tensor in state) for state in states):
+        return states
+    return [state if isinstance(state, Slice) else tuple([tensor.to(device) for tensor in state]) for state in states]
 
 
 def _two_of(spec: Spec) -> Tensor:

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,7 +20,8 @@ from typing import Final, TypeAlias, final
 import torch
 from torch import Tensor
 
-from paceline.multiplex.lower.bundle import Joined, Measured, OneByOne, Part, ProgramOf, Segment, Stacked
+from paceline.multiplex.cuda.graphs import Graphs, cuda_graphs
+from paceline.multiplex.lower.bundle import MOST_FILLED, Joined, Measured, OneByOne, Part, ProgramOf, Segment, Stacked
 from paceline.multiplex.lower.choice import Choice, Choices
 from paceline.multiplex.lower.group import Group, tensor_bytes
 from paceline.multiplex.lower.program import Kernels, Program, build
@@ -76,6 +79,7 @@ class Grouping:
         self._bases: dict[int, tuple[int, ...]] = {}
         self._times: dict[tuple[int, ...], int] = {}
         self._exact: dict[tuple[str, int], Kernels] = {}
+        self.graphs: Graphs | None = cuda_graphs(device, budget) if device.type == "cuda" else None
         self._gains: dict[int, float] = {1: 1.0}  # of together over one by one, by number of slots
 
     def plan(self, slots: tuple[int, ...], num_rows: int) -> Plan:
@@ -92,9 +96,15 @@ class Grouping:
         """The stack has changed: what was made from it is out of date."""
         self.forget_plans()
         self._written.clear()
+        self._drop_graphs()
         self._groups.clear()
         self._common.clear()
         self._bases.clear()
+
+    def _drop_graphs(self) -> None:
+        """Those of programs that are no more."""
+        if self.graphs is not None:
+            self.graphs.forget({program.function for program in self._written.values()})
 
     def forget_plans(self) -> None:
         """Choices have changed."""
@@ -104,7 +114,7 @@ class Grouping:
     def own_bytes(self) -> int:
         """Bytes of copies of weights."""
         return sum(map(tensor_bytes, list(self._common.values()))) + sum(
-            group.own_bytes for group in list(self._groups.values())
+            group.memory_bytes for group in list(self._groups.values())
         )
 
     def group(self, slots: tuple[int, ...]) -> Group:
@@ -116,6 +126,7 @@ class Grouping:
             while len(self._groups) > 1 and (self.own_bytes() > self._budget or len(self._groups) > _MAX_GROUPS):
                 dropped, _ = self._groups.popitem(last=False)
                 self._written = {key: program for key, program in self._written.items() if key[0] != dropped}
+                self._drop_graphs()
                 self.forget_plans()
         self._groups.move_to_end(slots)
         return group
@@ -208,11 +219,12 @@ class Grouping:
         if len(members) == 1:
             return self._alone(members[0], bucket)
         if len(places) == 1 and not self._is_exact:
-            return Joined(self._programs(places, bucket * bucket_of(len(members))))
+            return Joined(self._launched(places, bucket * bucket_of(len(members))), fills=self.graphs is not None)
         places = places if len(places) > 1 else tuple(members)
         group, wanted = self.group(places), set(members)
         used = [place for place, slot in enumerate(places) if slot in wanted]
-        together = Stacked(self._programs(places, bucket), len(places), used, bucket if self._is_exact else None)
+        fill = bucket if self._is_exact or (self.graphs and bucket <= MOST_FILLED) else None
+        together = Stacked(self._launched(places, bucket), len(places), used, fill)
         return Measured(
             together,
             lambda: OneByOne([self._alone(slot, bucket) for slot in members]),
@@ -220,8 +232,8 @@ class Grouping:
         )
 
     def _alone(self, slot: int, bucket: int) -> Part:
-        programs = self._programs((slot,), bucket)
-        return Stacked(programs, 1, [0], bucket) if self._is_exact else Joined(programs)
+        programs = self._launched((slot,), bucket)
+        return Stacked(programs, 1, [0], bucket) if self._is_exact else Joined(programs, fills=self.graphs is not None)
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────
 
@@ -239,6 +251,18 @@ class Grouping:
             return made[segment.place]
 
         return self._programs_of.setdefault(key, program)
+
+    def _launched(self, slots: tuple[int, ...], num_rows: int) -> ProgramOf:
+        """The same, run as graphs where the device has them."""
+        programs, graphs = self._programs(slots, num_rows), self.graphs
+        if graphs is None:
+            return programs
+
+        def program(segment: Segment) -> Program:
+            plain = programs(segment)
+            return dataclasses.replace(plain, function=functools.partial(graphs.run, plain.function))
+
+        return functools.cache(program)
 
     def _program(self, segment: Segment, slots: tuple[int, ...], group: Group, kernels: Kernels) -> Program:
         """Programs do not depend on rows, so those with the same kernels are the same."""

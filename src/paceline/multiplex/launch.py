@@ -35,7 +35,9 @@ def launch(family: Family, segment: int, members: Sequence[Member]) -> tuple[lis
     If a bundle raises, each member is run once more by itself, so that only those who raise alone fail.
     """
     try:
-        return list(_run(family, segment, members)), True
+        states: list[Result] = list(_run(family, segment, members))
+        family.finish()  # what fails on the device fails here, and is timed here
+        return states, True
     except Exception as error:
         if len(members) == 1:
             return [_blame(error)], False
@@ -76,7 +78,13 @@ def _merged(group: Sequence[Member]) -> State:
         return group[0].state
     columns = zip(*[tensors_of(member.state) for member in group], strict=True)
     with torch.inference_mode():
-        return tuple([torch.cat(column) for column in columns])
+        return tuple([torch.cat(_together(column)) for column in columns])
+
+
+def _together(column: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Requests may bring tensors on the host and on the device."""
+    away = next((tensor.device for tensor in column if not tensor.is_cpu), None)
+    return column if away is None else tuple([tensor.to(away) for tensor in column])
 
 
 def _split(state: State, group: Sequence[Member]) -> Sequence[State]:

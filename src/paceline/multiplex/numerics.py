@@ -33,7 +33,7 @@ def exact_kernels(graph: Graph, num_rows: int, device: torch.device) -> Kernels:
         if key in kernels or not any(isinstance(tensor, Value) for tensor in reads(op)):
             continue
         alone = _alone(graph, op)
-        tried = (*variants(graph, op, graph.weights, exact=True), EACH)
+        tried = (*variants(graph, op, graph.weights, exact=True, on_cuda=device.type == "cuda"), EACH)
         kernels[key] = next((each for each in tried if is_exact(alone, {key: each}, num_rows, device)), EACH)
     if is_exact(graph, kernels, num_rows, device):
         return kernels

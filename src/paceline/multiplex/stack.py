@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paceline.errors import InvalidRequest
 from paceline.multiplex.lower.compare import same_bits
-from paceline.multiplex.lower.group import Group, tensor_bytes
+from paceline.multiplex.lower.group import Group, Scattered, tensor_bytes
 from paceline.multiplex.op import Spec
 
 _SAMPLE: Final = 32  # numbers of a weight that tell most different ones apart
@@ -97,6 +97,11 @@ class _Bank:
     def at(self, slots: Sequence[int]) -> list[int | None]:
         return [self.row_of.get(slot) for slot in slots]
 
+    @property
+    def is_read_apart(self) -> bool:
+        """Whether there is a kernel that finds a matrix of each tenant by its address."""
+        return self.rows.is_cuda and len(self.shape) == 2
+
 
 @final
 class Stack:
@@ -143,6 +148,7 @@ class Stack:
         are handed out as if they differed.
         """
         shared, stacked, copied = {}, {}, 0
+        apart: dict[str, list[Tensor]] = {}
         for name, bank in self._banks.items():
             rows = bank.at(slots)
             known = [row for row in rows if row is not None]
@@ -154,18 +160,22 @@ class Stack:
                     stacked[name] = row.expand(len(slots), *row.shape)
             elif (first := _side_by_side(rows)) is not None and first + len(slots) <= len(bank.rows):
                 stacked[name] = bank.rows[first : first + len(slots)]
+            elif bank.is_read_apart:
+                apart[name] = [bank.rows[known[0] if row is None else row] for row in rows]
             else:
                 index = torch.tensor([known[0] if row is None else row for row in rows], device=bank.rows.device)
                 stacked[name] = bank.rows.index_select(0, index)
                 copied += bank.row_bytes * len(slots)
-        return Group(len(slots), shared, stacked, copied, exact=not sharing)
+        return Group(len(slots), shared, Scattered(stacked, apart) if apart else stacked, copied, exact=not sharing)
 
     def copied_bytes(self, slots: Sequence[int]) -> int:
-        """What ``group`` would have to copy."""
+        """What ``group`` would have to copy at once."""
         total = 0
         for bank in self._banks.values():
             rows = bank.at(slots)
             first = _side_by_side(rows)
+            if bank.is_read_apart:
+                continue
             if len(set(rows) - {None}) > 1 and (first is None or first + len(slots) > len(bank.rows)):
                 total += bank.row_bytes * len(slots)
         return total

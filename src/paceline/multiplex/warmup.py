@@ -54,10 +54,13 @@ def _measure(models: Models, driver: Driver, family: Family, size: int, num_rows
     slots = [model.slot for model in members]
     family.tune(slots, num_rows)
     for turn in range(_RUNS):
+        while family.rest():
+            pass
         states: list[State] = [_zeros(family, num_rows) for _ in slots]
         for place, key in enumerate(members[0].spec.segments):
             began = time.perf_counter()
             states = family.run(place, slots, states)
+            family.finish()
             if turn:
                 driver.window.costs[key].observe(size, num_rows, time.perf_counter() - began)
 

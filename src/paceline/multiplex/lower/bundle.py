@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -100,6 +100,9 @@ class Part(Protocol):
     def run(self, segment: Segment, states: Sequence[State], num_rows: Sequence[int]) -> Sequence[State]: ...
 
 
+MOST_FILLED: Final = 256
+"""Rows up to which a device computes empty ones in no time; beyond, that takes longer than to start another program."""
+
 ProgramOf: TypeAlias = Callable[[Segment], Program]
 """The program of a segment, made at its first use."""
 
@@ -162,22 +165,32 @@ class Stacked:
 
 @final
 class Joined:
-    """The same weights: one program over the rows of all."""
+    """The same weights: one program over the rows of all, with ``fills`` up to the next power of two."""
 
-    def __init__(self, program: ProgramOf) -> None:
+    def __init__(self, program: ProgramOf, *, fills: bool = False) -> None:
         self._program = program
+        self._fills = fills
 
     def run(self, segment: Segment, states: Sequence[State], num_rows: Sequence[int]) -> Sequence[State]:
         members = [tensors_of(state) for state in states]
         function = self._program(segment).function
-        if len(members) == 1:
+        if len(members) == 1 and not self._fills:
             return [function(*members[0])]
-        made = function(*[torch.cat(column) for column in zip(*members, strict=True)])
+        tensors = [torch.cat(column) for column in zip(*members, strict=True)]
+        if self._fills:
+            filled = _filled(sum(num_rows))
+            num_rows = [*num_rows, filled - sum(num_rows)]
+            tensors = [padded(each, filled * shape.factor) for each, shape in zip(tensors, segment.takes, strict=True)]
+        made = function(*tensors)
         columns = [
-            torch.split(each, [rows * shape.factor for rows in num_rows]) if shape.factor else [each] * len(members)
+            torch.split(each, [rows * shape.factor for rows in num_rows]) if shape.factor else [each] * len(num_rows)
             for each, shape in zip(made, segment.gives, strict=True)
         ]
-        return list(zip(*columns, strict=True))
+        return list(zip(*columns, strict=True))[: len(members)]
+
+
+def _filled(num_rows: int) -> int:
+    return 1 << (num_rows - 1).bit_length() if num_rows <= MOST_FILLED else num_rows
 
 
 @final

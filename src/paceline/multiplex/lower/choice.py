@@ -59,7 +59,8 @@ def choose(graph: Graph, group: Group, apart: Loop | None, columns: Columns, *, 
     program = build(graph, group)
     expected = program(columns)
     end = time.perf_counter() + (_TRIALS_S if timed(program, columns) < _SLOW_S else 0.0)
-    for tried in _trials(graph, group, copies=_weight_bytes(group) <= copy_bytes):
+    copies, on_cuda = _weight_bytes(group) <= copy_bytes, columns[0][0].is_cuda
+    for tried in _trials(graph, group, copies=copies, on_cuda=on_cuda):
         if time.perf_counter() > end or all(kernels.get(key, "") == variant for key, variant in tried.items()):
             continue
         other = _working(graph, group, {**kernels, **tried}, columns, expected)
@@ -91,9 +92,12 @@ def _agree(made: Columns, expected: Columns) -> bool:
     return all(map(are_close, made, expected))
 
 
-def _trials(graph: Graph, group: Group, *, copies: bool) -> Iterator[dict[str, str]]:
+def _trials(graph: Graph, group: Group, *, copies: bool, on_cuda: bool) -> Iterator[dict[str, str]]:
     """Each variant for all operators that have it, since neighbours like the same layout; then operator by operator."""
-    found = {kernel_key(graph, op): variants(graph, op, group.stacked, copies=copies)[1:] for op in graph.ops}
+    found = {
+        kernel_key(graph, op): variants(graph, op, group.stacked, copies=copies, on_cuda=on_cuda)[1:]
+        for op in graph.ops
+    }
     for variant in dict.fromkeys(variant for others in found.values() for variant in others):
         yield {key: variant for key, others in found.items() if variant in others}
     for key, others in found.items():
@@ -127,8 +131,13 @@ def usual_times(arms: Sequence[Program | Loop], columns: Columns) -> list[float]
 
 
 def timed(arm: Callable[[Columns], object], columns: Columns) -> float:
+    device = columns[0][0].device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     begin = time.perf_counter()
     arm(columns)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - begin
 
 

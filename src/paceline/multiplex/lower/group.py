@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, final
 
+import torch
 from torch import Tensor
 
 _LINE: Final = 64
+
+
+@final
+class Scattered(UserDict[str, Tensor]):
+    """Stacked weights of which some do not lie side by side; such a one is copied when somebody wants it as one tensor."""
+
+    def __init__(self, ready: Mapping[str, Tensor], apart: Mapping[str, list[Tensor]]) -> None:
+        super().__init__({**ready, **{name: parts[0] for name, parts in apart.items()}})
+        self.apart = apart
+        self.copied_bytes = 0
+        self._waiting = set(apart)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._waiting:
+            self._waiting.remove(name)
+            self.data[name] = torch.stack(self.apart[name])
+            self.copied_bytes += tensor_bytes(self.data[name])
+        return self.data[name]
 
 
 @final
@@ -24,7 +44,7 @@ class Group:
 
     num_tenants: int
     shared: dict[str, Tensor]
-    stacked: dict[str, Tensor]
+    stacked: Mapping[str, Tensor]
     own_bytes: int = 0
     exact: bool = False
     common: dict[tuple[str, str, int], Tensor] = field(default_factory=dict)
@@ -33,6 +53,11 @@ class Group:
 
     def __post_init__(self) -> None:
         self._copied_bytes = self.own_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all copies."""
+        return self.own_bytes + (self.stacked.copied_bytes if isinstance(self.stacked, Scattered) else 0)
 
     def every(self, name: str) -> Tensor:
         """The weight as ``[R, *shape]``, whether shared or not."""
@@ -46,6 +71,12 @@ class Group:
             return self.shared[name]
         own = self.stacked[name][tenant]
         return self.prepared(f"of {tenant}", (name,), lambda _: at_line(own)) if self.exact else own
+
+    def parts(self, name: str) -> list[Tensor]:
+        """The weight of each tenant, where it lies."""
+        if isinstance(self.stacked, Scattered) and name in self.stacked.apart:
+            return self.stacked.apart[name]
+        return list(self.every(name).unbind(0))
 
     def prepared_shared(self, layout: str, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
         """``make`` of a shared weight, made once for all groups that share it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,12 +24,21 @@ PADDED = "padded"
 """The same with K and N filled up to multiples of 16, so that every matrix starts where a vector register can load it."""
 PACKED = "packed"
 """For shared weights: oneDNN with weights in its own layout, as a compiled and frozen model would have it."""
+GROUPED = "grouped"
+"""One kernel that finds the weights of each tenant by their address, so that they may lie anywhere."""
+_GROUPED_DTYPES: Final = ("float32", "float16", "bfloat16")
 _TILE = 16
 _ONEDNN = torch.ops.mkldnn._linear_pointwise
 
 
 def _variants(graph: Graph, op: Op) -> tuple[str, ...]:
     return (ROWS_FIRST, COLUMNS, TRANSPOSED)
+
+
+def _on_cuda(graph: Graph, op: Op) -> tuple[str, ...]:
+    weight = op.args[1]
+    fits = isinstance(weight, Weight) and graph.weights[weight.name].dtype in _GROUPED_DTYPES
+    return (GROUPED,) if fits and importlib.util.find_spec("triton") is not None else ()
 
 
 def rows_of(w: Writer, index: int) -> Name:
@@ -51,6 +63,8 @@ def product(w: Writer, rows: Name, weight: str, bias: str | None, variant: str) 
     names = (weight,) if bias is None else (weight, bias)
     if variant == PADDED:
         return _padded(w, rows, weight, bias)
+    if variant == GROUPED:
+        return _grouped(w, rows, weight, bias)
     if variant == COLUMNS:
         matrix = w.group.every(weight)
         columns = w.call(Tensor.transpose, rows, 1, 2, shares=rows)
@@ -122,6 +136,14 @@ def _padded(w: Writer, rows: Name, weight: str, bias: str | None) -> Name:
     return w.call(Tensor.contiguous, cut, shares=cut)
 
 
+def _grouped(w: Writer, rows: Name, weight: str, bias: str | None) -> Name:
+    from paceline.multiplex.cuda.grouped_gemm import GroupedGemm, Precision  # triton is not everywhere
+
+    precision: Precision = "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    biases = None if bias is None else w.group.parts(bias)
+    return w.call(GroupedGemm(w.group.parts(weight), biases, precision=precision), rows)
+
+
 def _packed(w: Writer, op: Op, first: int, variant: str) -> bool:
     value, weight, bias, *_ = (*op.args, None)
     if variant != PACKED or not isinstance(value, Value) or not isinstance(weight, Weight):
@@ -139,6 +161,7 @@ LINEAR = Rule(
     exact=lambda graph, op: (ROWS_FIRST, PADDED),
     shared=_packed,
     shared_variants=(PACKED,) if torch.backends.mkldnn.is_available() else (),  # type: ignore[no-untyped-call]
+    on_cuda=_on_cuda,
     copying=frozenset({TRANSPOSED, PACKED}),
 )
 MATMUL = Rule(_matmul)

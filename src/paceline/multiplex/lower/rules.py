@@ -52,7 +52,13 @@ def _choices(op: Op, stacked: bool) -> tuple[Write, ...]:
 
 
 def variants(
-    graph: Graph, op: Op, stacked: Container[str], *, exact: bool = False, copies: bool = True
+    graph: Graph,
+    op: Op,
+    stacked: Container[str],
+    *,
+    exact: bool = False,
+    copies: bool = True,
+    on_cuda: bool = False,
 ) -> tuple[str, ...]:
     """Ways to write this operator if these weights differ between tenants; the first is the usual one.
 
@@ -64,6 +70,8 @@ def variants(
     found: tuple[str, ...] = ("", *rule.shared_variants)
     if any(isinstance(tensor, Weight) and tensor.name in stacked for tensor in reads(op)):
         found = (rule.exact if exact and rule.exact is not None else rule.variants)(graph, op)
+        if on_cuda:
+            found += rule.on_cuda(graph, op)
     return found if copies else tuple([each for each in found if each not in rule.copying])
 
 
