@@ -75,7 +75,6 @@ class RuntimeStats(msgspec.Struct, frozen=True, kw_only=True):
     members_per_launch: tuple[int, ...] = ()  # launches with 1, 2, … requests
     prediction_error: float = 0.0  # moving mean of |predicted - actual| / actual
     weights_bytes: int = 0
-    resident_bytes: int = 0
     tenants: dict[str, TenantStats] = {}
 
 

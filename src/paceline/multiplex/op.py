@@ -91,6 +91,17 @@ class Graph(msgspec.Struct, frozen=True):
         """Of all values, in order."""
         return [*self.inputs, *(spec for op in self.ops for spec in op.outputs)]
 
+    def last_reads(self) -> list[int]:
+        """Of each value, the place of the last op that reads it: -1 for none, the number of ops for what is returned."""
+        last = [-1] * len(self.specs())
+        for place, op in enumerate(self.ops):
+            for tensor in reads(op):
+                if isinstance(tensor, Value):
+                    last[tensor.index] = place
+        for index in self.outputs:
+            last[index] = len(self.ops)
+        return last
+
     def first_values(self) -> list[int]:
         """Of each op, the number of its first result."""
         first, numbers = len(self.inputs), []

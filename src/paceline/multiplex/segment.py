@@ -31,7 +31,7 @@ def cut(graph: Graph, op_costs_s: Sequence[float], target_s: float) -> tuple[Gra
 
 def _points(graph: Graph) -> list[int]:
     """Numbers of ops before which a cut is cheapest; none where something without rows of its own would be carried."""
-    specs, last = graph.specs(), _last_reads(graph)
+    specs, last = graph.specs(), graph.last_reads()
     live = set(range(len(graph.inputs)))
     counts: dict[int, int] = {}
     for place, (op, first) in enumerate(zip(graph.ops, graph.first_values(), strict=True)):
@@ -44,17 +44,6 @@ def _points(graph: Graph) -> list[int]:
 
 def _leads_with_rows(shape: tuple[int | Rows, ...]) -> bool:
     return bool(shape) and isinstance(shape[0], Rows)
-
-
-def _last_reads(graph: Graph) -> list[int]:
-    last = [-1] * len(graph.specs())
-    for place, op in enumerate(graph.ops):
-        for tensor in reads(op):
-            if isinstance(tensor, Value):
-                last[tensor.index] = place
-    for index in graph.outputs:
-        last[index] = len(graph.ops)
-    return last
 
 
 # ── joining what lies between the points ─────────────────────────────────────────────────────────
@@ -116,7 +105,7 @@ def _gathered(costs: Sequence[float], start: int, stop: int, target_s: float) ->
 
 def piece(graph: Graph, start: int, stop: int) -> Graph:
     """Ops ``start`` to ``stop`` as a graph of their own: it takes what lives before them and gives what lives after."""
-    specs, last, firsts = graph.specs(), _last_reads(graph), graph.first_values()
+    specs, last, firsts = graph.specs(), graph.last_reads(), graph.first_values()
     before = firsts[start]
     after = firsts[stop] if stop < len(graph.ops) else len(specs)
     taken = [index for index in range(before) if last[index] >= start]

@@ -20,7 +20,6 @@ _GAUGES: Mapping[str, tuple[str, Callable[[RuntimeStats], float]]] = {  # name: 
     "requests_waiting": ("Requests in the window.", lambda s: s.num_waiting),
     "prediction_error": ("Mean of |predicted - actual| / actual of launches.", lambda s: s.prediction_error),
     "weights_bytes": ("Memory of all weights, stacked and shared.", lambda s: s.weights_bytes),
-    "resident_bytes": ("Memory of the engine's process.", lambda s: s.resident_bytes),
 }
 _COUNTERS: Mapping[str, tuple[str, Callable[[RuntimeStats], float]]] = {
     "launch_seconds": ("Time in launches.", lambda s: s.launch_time_s),

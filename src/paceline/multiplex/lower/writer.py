@@ -13,7 +13,7 @@ from typing import Any, final
 
 from paceline.multiplex.lower.form import Form, steps
 from paceline.multiplex.lower.group import Group
-from paceline.multiplex.op import Graph, Rows, Value, reads
+from paceline.multiplex.op import Graph, Rows
 
 
 class Name(str):
@@ -40,7 +40,7 @@ class Writer:
         self._values_in: dict[int, set[int]] = {}  # storage -> values in it
         self._pinned: set[int] = set()
         self.first_values = graph.first_values()
-        self._last_use = _last_uses(graph)
+        self._last_use = graph.last_reads()
         self._rows: dict[int, Name] = {}
         self._parameters = tuple(Name(f"x{place}") for place in range(len(graph.inputs)))
         self._num_names = 0
@@ -179,17 +179,6 @@ class Writer:
     def _bind(self, item: object) -> str:
         name, _ = self._bound.setdefault(id(item), (f"c{len(self._bound)}", item))
         return name
-
-
-def _last_uses(graph: Graph) -> list[int]:
-    last = [-1] * len(graph.specs())
-    for place, op in enumerate(graph.ops):
-        for tensor in reads(op):
-            if isinstance(tensor, Value):
-                last[tensor.index] = place
-    for index in graph.outputs:
-        last[index] = len(graph.ops)
-    return last
 
 
 def _size(tensor: Any, dimension: int) -> int:
