@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := pyproject.toml constraints.txt setup.py $(wildcard src/paceline/llm/native/csrc/*)
+SOURCES := pyproject.toml constraints.txt setup.py $(wildcard src/paceline/*/native/csrc/*)
 MODEL ?=
 
 .PHONY: help setup demo serve test check format bench clean

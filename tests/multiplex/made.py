@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -150,4 +151,4 @@ def resnet(widths: tuple[int, ...] = (4, 6), size: int = 8) -> Graph:
     return make.graph(make.linear(pooled, 5))
 
 
-NETS = {"mlp": mlp, "lstm": recurrent, "encoder": encoder, "resnet": resnet}
+NETS: dict[str, Callable[..., Graph]] = {"mlp": mlp, "lstm": recurrent, "encoder": encoder, "resnet": resnet}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paceline.multiplex import driver
+from paceline.multiplex import service
 from paceline.multiplex.engine import Runtime
 from paceline.multiplex.mailbox import Outcome
 
@@ -85,7 +85,7 @@ class Gate:
         self._opened.set()
         self.reached = threading.Event()
         self.sizes: list[int] = []
-        run = driver.launch
+        run = service.launch
 
         def launch(family: Any, segment: int, members: Sequence[Any]) -> Any:
             self.sizes.append(len(members))
@@ -93,7 +93,7 @@ class Gate:
             assert self._opened.wait(30)
             return run(family, segment, members)
 
-        monkeypatch.setattr(driver, "launch", launch)
+        monkeypatch.setattr(service, "launch", launch)
 
     def shut(self) -> None:
         self.reached.clear()

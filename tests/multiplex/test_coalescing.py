@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.errors import ConfigError
+from paceline.errors import ConfigError, RejectedError
+from paceline.multiplex import coalescing
 from paceline.multiplex.request import BundleResult, Plan
 from paceline.multiplex.simulate import LaunchTime
 from paceline.multiplex.window import Window
@@ -262,3 +264,34 @@ def test_holding_misses_no_deadline_that_launching_at_once_would_meet(slacks: li
         run(busy, start)
         ends.append(sum(request.in_time for request in requests))
     assert ends[0] >= ends[1]
+
+
+def _history(data: st.DataObject) -> list[tuple[str, int, int]]:
+    """Arrivals: who, how many rows, how long after the one before."""
+    arrival = st.tuples(st.sampled_from(["f0", "f1", "f2", "f3", "g0", "g1"]), st.sampled_from([1, 1, 1, 2, 70]), st.sampled_from([0, 0, 0, 5, 150, 800]))  # fmt: skip
+    return data.draw(st.lists(arrival, min_size=1, max_size=40))
+
+
+def _launches(history: Sequence[tuple[str, int, int]], slo_s: float, fails: bool) -> list[tuple[object, ...]]:
+    busy, now, found = window(*many(4, slo_s=slo_s), *many(2, "g", slo_s=slo_s)), 0, []
+    for name, rows, gap in history:
+        now += gap
+        with contextlib.suppress(RejectedError):
+            submit(busy, name, rows, now)
+        if gap:
+            plans, now = run(busy, now, fails=lambda request: fails and request.tenant == "f1")
+            found += [(names(each), each.rows_each, each.num_slots, each.predicted_s, each.reason, each.started) for each in plans]  # fmt: skip
+            busy.expired(now)
+    return [*found, (busy.num_waiting,)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.sampled_from([0.0003, 0.0006, 0.01, 1.0]), st.booleans())
+def test_who_is_launched_without_asking_for_an_order_is_who_would_be_with_it(
+    data: st.DataObject, slo_s: float, fails: bool
+) -> None:
+    history = _history(data)
+    made = _launches(history, slo_s, fails)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coalescing, "_everybody", lambda *_: None)
+        assert _launches(history, slo_s, fails) == made

@@ -159,7 +159,7 @@ def test_a_cancelled_request_is_not_answered(monkeypatch: pytest.MonkeyPatch) ->
         assert len(kept.outcomes) == 2
         assert [each.outcome for each in runtime._ledger.timeline().requests].count("aborted") == 1
         runtime._driver.call(runtime._driver.window.check)
-        assert not runtime._driver._open
+        assert not runtime._driver.service._open
 
 
 def test_what_is_called_by_the_thread_may_raise_anything() -> None:

@@ -25,8 +25,8 @@ from paceline.errors import (
     QueueFull,
 )
 from paceline.multiplex import models as registry
+from paceline.multiplex.door import Door
 from paceline.multiplex.engine import Runtime
-from paceline.multiplex.mailbox import Mailbox
 from paceline.multiplex.tenant import MAX_ROWS
 from tests.multiplex.runtimes import SLOW, Answers, Branching, Gate, Lookup, X, close, serving, small
 
@@ -189,7 +189,7 @@ def test_cancelled_tasks_are_answered_by_nobody(monkeypatch: pytest.MonkeyPatch)
     with serving(MODELS) as runtime:
         asyncio.run(attack(runtime))
         runtime._driver.call(runtime._driver.window.check)
-        assert not runtime._driver._open
+        assert not runtime._driver.service._open
         outcomes = [each.outcome for each in runtime._ledger.timeline().requests]
         assert sorted(outcomes) == ["aborted"] * 3 + ["done"] * 2  # what ran was cancelled too late
 
@@ -209,7 +209,7 @@ def test_many_event_loops_at_once_and_one_after_another(shared: Runtime) -> None
     for name in MODELS:
         asyncio.run(ask(name))
     assert not wrong
-    assert len(shared._mailboxes) < 3  # closed loops are forgotten
+    assert len(shared._doors) < 3  # closed loops are forgotten
 
 
 def test_a_loop_that_is_closed_with_open_requests_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,9 +424,9 @@ def test_a_trace_can_be_written_also_at_the_end(tmp_path: Path) -> None:
     assert {"done", "failed", "launched"} <= names
 
 
-def test_a_mailbox_is_made_once_for_a_loop(shared: Runtime) -> None:
-    async def look() -> tuple[Mailbox, Mailbox]:
-        return shared._mailbox(), shared._mailbox()
+def test_a_door_is_made_once_for_a_loop(shared: Runtime) -> None:
+    async def look() -> tuple[Door, Door]:
+        return shared._door(), shared._door()
 
     first, second = asyncio.run(look())
     assert first is second

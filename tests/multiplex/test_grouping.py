@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from paceline.multiplex.grouping import Grouping, bucket_of, choice_key
+from paceline.multiplex.blocks import bucket_of
+from paceline.multiplex.grouping import Grouping, choice_key
 from paceline.multiplex.lower.bundle import Joined, Measured, Segment
 from paceline.multiplex.lower.choice import Choice, Choices
 from paceline.multiplex.op import family_key

@@ -76,7 +76,7 @@ def test_ten_thousand_requests() -> None:
         assert counts["harmed"] == 0
         assert resident() - before < 32 << 20
         runtime._driver.call(runtime._driver.window.check)
-        assert not runtime._driver._open
+        assert not runtime._driver.service._open
         assert runtime.stats().num_waiting == 0
 
 

@@ -133,10 +133,12 @@ class Average:
 
     def observe(self, value: float) -> None:
         self.count += 1
-        weight = max(self._weight, 1.0 / self.count)
+        weight = 1.0 / self.count
+        if weight < self._weight:
+            weight = self._weight
         deviation = value - self.mean
         self.mean += weight * deviation
-        self._variance = (1.0 - weight) * (self._variance + weight * deviation**2)
+        self._variance = (1.0 - weight) * (self._variance + weight * deviation * deviation)
 
     @property
     def std(self) -> float:

@@ -71,10 +71,14 @@ class Admission:
 
     def _queue(self, tenant: Tenant) -> int:
         """Microseconds of waiting: for all that waits, or, if that is less, for the tenant's own at the pace of its share."""
+        if not tenant.backlog:
+            return 0
         return int(min(self._ready.backlog, tenant.backlog * self._shares.pace(tenant))) // self._num_workers
 
     def _need(self, line: Line, request: Request, *, alone: bool) -> int:
         """Microseconds of its own launches. Whoever has to wait joins those who wait, which takes longer than alone."""
-        rows = row_bucket(min(request.rows, line.tenant.max_rows))
         size = 1 if alone else min(self._policy.size(line.lane), line.lane.num_lines + 1)
-        return line.need(size, rows) * -(-request.rows // line.tenant.max_rows)
+        max_rows = line.tenant.max_rows
+        if request.rows <= max_rows:
+            return line.need(size, row_bucket(request.rows))
+        return line.need(size, row_bucket(max_rows)) * -(-request.rows // max_rows)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from paceline.errors import ExecutionError, InvalidRequest
+from paceline.multiplex.blocks import bucket_of
 from paceline.multiplex.capture import Captured, NotCapturable, capture
 from paceline.multiplex.family import Family, Numerics
-from paceline.multiplex.grouping import bucket_of
 from paceline.multiplex.lower.bundle import shape_of
 from paceline.multiplex.lower.program import Columns
 from paceline.multiplex.op import family_key, renamed, weight_order

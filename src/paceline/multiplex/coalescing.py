@@ -17,7 +17,7 @@ from paceline.decision import Option, best
 from paceline.errors import ConfigError
 from paceline.multiplex.load import Cost, SegmentCost, row_bucket
 from paceline.multiplex.ready import Ready
-from paceline.multiplex.request import Head, Lane, Line
+from paceline.multiplex.request import Head, Lane, Line, Request
 from paceline.scheduling import Wait
 
 Reason: TypeAlias = Literal["urgent", "gain", "only", "trial"]
@@ -35,7 +35,8 @@ class Group:
     """What to launch: from each line its first requests.
 
     ``reason``: ``urgent``: the most urgent request is among them; ``gain``: coalescing gains most here, and the most urgent
-    can wait; ``only``: nothing else waits; ``trial``: to see whether larger groups are better than they look.
+    can wait; ``only``: nothing else waits; ``trial``: to see whether larger groups are better than they look. ``is_all``:
+    nothing else waits in this lane, and the lines are in the order of registration.
     """
 
     lane: Lane
@@ -44,6 +45,14 @@ class Group:
     rows_each: int
     cost: Cost
     reason: Reason
+    is_all: bool = False
+
+    def take(self, ready: Ready) -> list[Request]:
+        """Its requests in the order of their tenants' registration; they wait no more."""
+        if self.is_all:
+            return ready.take_all(self.lane, self.lines)
+        pairs = sorted(zip(self.lines, self.counts, strict=True), key=lambda pair: pair[0].index)
+        return [request for line, count in pairs for request in ready.take(line, count)]
 
 
 @final
@@ -97,7 +106,8 @@ class Coalesce:
 
     def size(self, lane: Lane) -> int:
         """Slots of the group that is best for a lane, if enough wait."""
-        return lane.cost.best_size(min(lane.most, self._max_group))
+        most = lane.most
+        return lane.cost.best_size(most if most < self._max_group else self._max_group)
 
     def _hold(self, ready: Ready, head: Head, now: int) -> int | None:
         """Until when the only lane should wait for more; None: launch it.
@@ -127,6 +137,9 @@ class Coalesce:
         size = usual = self.size(lane)
         if size < lane.num_lines and lane.joint:
             size = lane.cost.trial_size(usual, min(lane.num_lines, self._max_group)) or usual
+        everybody = _everybody(lane, reason, now) if lane.num_lines <= size else None
+        if everybody is not None:
+            return everybody
         lines, rows, tight, passed = _join(lane, size, now)
         if tight:
             lines, left = _in_time(lines, tight, rows, ready.backlog, now)
@@ -136,6 +149,21 @@ class Coalesce:
         if len(lines) > usual:
             reason = "trial"
         return _fill(lane, lines, rows, reason, now)
+
+
+def _everybody(lane: Lane, reason: Reason, now: int) -> Group | None:
+    """What ``_join`` and ``_fill`` come to when all that waits fits, found without asking who is first; None if that is not so."""
+    lines = lane.waiting()
+    rows = row_bucket(lines[0].first.num_rows)
+    cost = lane.cost.predict(len(lines), rows)
+    end = now + cost.upper
+    for line in lines:
+        if len(line.waiting) > 1 or line.later or line.tenant.alone:
+            return None
+        request = line.waiting[0][3]
+        if request.due < end or (request.num_rows != rows and row_bucket(request.num_rows) != rows):
+            return None
+    return Group(lane, lines, [1] * len(lines), rows, cost, reason, is_all=True)
 
 
 def _join(lane: Lane, size: int, now: int) -> tuple[list[Line], int, list[Line], list[Line]]:

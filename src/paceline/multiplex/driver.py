@@ -1,4 +1,4 @@
-"""The thread that owns the window and the device: it takes requests in, launches what the window says, answers."""
+"""Who turns the crank: a thread of the runtime's own, or for short launches the thread of the event loop that asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeAlias, TypeVar, final
 
@@ -15,15 +16,14 @@ import torch
 from torch import Tensor
 
 from paceline.clock import WallClock, to_seconds
-from paceline.errors import DeadlineExceeded, ExecutionError, NotReady, PacelineError
-from paceline.multiplex.family import Family
+from paceline.errors import ExecutionError, NotReady
+from paceline.multiplex.borrowed import Borrowed, Mine
+from paceline.multiplex.door import Door
 from paceline.multiplex.hosted import Hosted
-from paceline.multiplex.launch import launch
 from paceline.multiplex.ledger import Ledger
-from paceline.multiplex.load import Costs
-from paceline.multiplex.lower.bundle import State, tensors_of
-from paceline.multiplex.mailbox import Done, Mailbox, Outcome, tell
-from paceline.multiplex.request import BundleResult, Plan, Request
+from paceline.multiplex.mailbox import Done
+from paceline.multiplex.request import Plan, Request
+from paceline.multiplex.service import CLOSED, Service
 from paceline.multiplex.ticket import Ticket
 from paceline.multiplex.window import Window
 from paceline.scheduling import Wait
@@ -32,37 +32,43 @@ T = TypeVar("T")
 Action: TypeAlias = Callable[[], None]
 
 _END_S: Final = 30.0  # that closing waits for the launch that runs
-_CLOSED: Final = "the runtime was closed"
-_DROPPED: Final[dict[str, type[PacelineError]]] = {"late": DeadlineExceeded, "failed": ExecutionError}
+_BRIEF_S: Final = 1e-3  # of the launches that an event loop does by itself before others in it have their turn
 
 _log = logging.getLogger(__name__)
 
 
 @final
 class Driver:
-    """Decides, acts and learns until it is closed. The first block may be called by any thread, the rest by its own.
+    """Decides, acts and learns until it is closed. The first block may be called by any thread, ``drive`` by that of an event
+    loop, the rest by its own.
 
-    A request is open from when it is taken out of the inbox until somebody *claims* it, who then answers it. That is the
-    driver's thread, and for those that are open at the end also whoever closes.
+    The service is in the hands of one thread at a time; its own gives it up only to sleep.
     """
 
     def __init__(self, ledger: Ledger, threads: int) -> None:
         self.clock = WallClock()
-        self.window = Window(Costs())
-        self.mailboxes: tuple[Mailbox, ...] = ()
-        self.is_closed = False
+        self.service = Service(ledger, self.clock)
+        self.doors: tuple[Door, ...] = ()
         self._has_ended = False  # nobody but those who post looks into the inbox any more
-        self._ledger = ledger
         self._threads = threads
         self._inbox: queue.SimpleQueue[Ticket | Action] = queue.SimpleQueue()
-        self._hosted: dict[str, Hosted] = {}
-        self._on_cuda: set[Family] = set()
-        self._open: set[Ticket] = set()
         self._numbers = itertools.count(1)
+        self._mine = Mine()
+        self._borrowed = Borrowed(threads)
+        self._is_asleep = False  # the thread, with nothing to do
+        self._planned: Plan | None = None  # a launch that was decided on by ``drive`` and left to the thread
         self._thread = threading.Thread(target=self._run, name="multiplex", daemon=True)
         self._thread.start()
 
     # ── any thread ───────────────────────────────────────────────────────────────────────────
+
+    @property
+    def window(self) -> Window:
+        return self.service.window
+
+    @property
+    def is_closed(self) -> bool:
+        return self.service.is_closed
 
     def post(self, item: Ticket | Action) -> None:
         """Has something done by the driver's thread, between two launches."""
@@ -73,7 +79,7 @@ class Driver:
 
     def call(self, function: Callable[[], T]) -> T:
         """What ``function`` gives when the driver's thread runs it, between two launches. NotReady once it is closed."""
-        if threading.current_thread() is self._thread:
+        if self._mine.is_held:
             return function()
         answer: Future[T] = Future()
 
@@ -88,41 +94,49 @@ class Driver:
         return answer.result()
 
     def submit(
-        self, hosted: Hosted, inputs: tuple[Tensor, ...], rows: int, deadline: int | None, priority: int, done: Done
+        self,
+        hosted: Hosted,
+        inputs: tuple[Tensor, ...],
+        rows: int,
+        deadline: int | None,
+        priority: int,
+        done: Done,
+        door: Door | None,
     ) -> Ticket:
         """Takes a request in; ``done`` gets its outputs, or the error that it ended with."""
         self.require_open()
         request = Request(hosted.name, rows, self.clock.now(), deadline, priority, None, str(next(self._numbers)))
-        ticket = Ticket(hosted, request, inputs, done, self.drop)
-        self.post(ticket)
+        way = door or self
+        ticket = Ticket(hosted, request, inputs, done, way.drop)
+        way.post(ticket)
         return ticket
 
     def drop(self, ticket: Ticket) -> None:
         """Nobody wants its answer any more."""
-        self.post(lambda: self._cancel(ticket))
+        self.post(lambda: self.service.cancel(ticket))
 
     def close(self) -> None:
         """Ends the thread; requests that are open get NotReady, also if the launch that runs does not come back."""
-        self.is_closed = True
-        self._inbox.put(lambda: None)  # it may sleep
-        if threading.current_thread() is not self._thread:
+        self.service.is_closed = True
+        self._inbox.put(_nothing)  # it may sleep
+        if not self._mine.is_held:
             self._thread.join(_END_S)
         self._end()
 
     def require_open(self) -> None:
         """NotReady once it is closed."""
-        if self.is_closed:
-            raise NotReady(_CLOSED)
+        if self.service.is_closed:
+            raise NotReady(CLOSED)
 
     def require_other_thread(self) -> None:
         """ExecutionError in a callback, which would wait for itself."""
-        if threading.current_thread() is self._thread:
+        if self._mine.is_held:
             raise ExecutionError("a callback must not wait for the runtime that calls it; submit() does not wait")
 
     def flush(self) -> None:
         """Wakes the event loops for which there are answers."""
-        for mailbox in self.mailboxes:
-            mailbox.flush()
+        for door in self.doors:
+            door.mailbox.flush()
 
     def _take_all(self) -> None:
         try:
@@ -133,36 +147,56 @@ class Driver:
 
     def _take(self, item: Ticket | Action) -> None:
         if isinstance(item, Ticket):
-            self._enter(item)
+            self.service.enter(item)
         else:
             item()
 
-    # ── models ───────────────────────────────────────────────────────────────────────────────
+    # ── an event loop's thread ───────────────────────────────────────────────────────────────
 
-    def host(self, hosted: Hosted) -> None:
-        """Serves a model from now on."""
-        self.window.register(hosted.spec)
-        self._hosted[hosted.name] = hosted
-        if hosted.family.device.type == "cuda":
-            self._on_cuda.add(hosted.family)
+    def drive(self, tickets: deque[Ticket]) -> None:
+        """Takes requests in and launches them, if the device stands still; else it leaves them where they are.
 
-    def dismiss(self, hosted: Hosted) -> None:
-        """Serves a model no more, and answers its requests; its slot is the caller's again."""
-        del self._hosted[hosted.name]
-        self._on_cuda &= {each.family for each in self._hosted.values()}
-        self.window.unregister(hosted.name)
-        self._drop_expired(self.clock.now())
+        What would hold up the event loop for long is left to the thread.
+        """
+        if not self._is_asleep or not self._mine.acquire(blocking=False):
+            return
+        try:
+            if self._is_free():
+                with self._borrowed:
+                    self._guarded(tickets)
+                if not self.service.idle:
+                    self._is_asleep = False
+                    self._inbox.put(_nothing)
+        finally:
+            self._mine.release()
 
-    def update(self, hosted: Hosted, weights: Mapping[str, Tensor]) -> None:
-        """Other weights from now on; requests that were begun end with those that they were begun with."""
-        family, slot = hosted.family, hosted.slot
-        mine = [ticket for ticket in self._open if ticket.hosted is hosted and ticket.slot == slot]
-        begun = [ticket for ticket in mine if ticket.request.started is not None]
-        if begun:
-            kept = family.add(family.views(slot))
-            for ticket in begun:
-                ticket.slot = kept
-        family.update(slot, weights)
+    def _is_free(self) -> bool:
+        """Nobody else wants the device, and it makes no difference which thread launches."""
+        if not self._is_asleep or not self._inbox.empty() or self.is_closed:
+            return False
+        return not self.service.on_cuda and self._borrowed.is_plain()
+
+    def _guarded(self, tickets: deque[Ticket]) -> None:
+        try:
+            self._serve(tickets)
+        except BaseException as error:  # an interrupt may have come anywhere
+            self._start_over()
+            if not isinstance(error, Exception):
+                raise
+
+    def _serve(self, tickets: deque[Ticket]) -> None:
+        service, left_s = self.service, _BRIEF_S
+        while tickets:
+            service.enter(tickets.popleft())
+        while not service.idle:
+            plan = service.decide(self.clock.now())
+            if isinstance(plan, Wait):
+                return
+            left_s -= plan.predicted_s
+            if not plan.predicted_s or left_s < 0.0:
+                self._planned = plan
+                return
+            service.launch(plan)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
@@ -173,134 +207,57 @@ class Driver:
                 try:
                     self._turn()
                 except Exception:  # a fault of ours: nobody may wait for ever because of it
-                    _log.exception("the runtime's loop failed")
-                    self._start_over()
+                    with self._mine:
+                        self._start_over()
         finally:
-            self._end()
+            with self._mine:
+                self._end()
 
     def _turn(self) -> None:
         """Takes in what has come, then launches once or waits."""
-        self._take_all()
-        now = self.clock.now()
-        plan = self.window.schedule(now)
-        self._drop_expired(now)
-        if isinstance(plan, Wait):
+        with self._mine:
+            self._take_all()
+            now = self.clock.now()
+            plan = self.service.decide(now)
+            if not isinstance(plan, Wait):
+                self.service.launch(plan)
+                self.flush()
+                return
             self.flush()
-            if plan.until is not None or not any(family.rest() for family in self._on_cuda):
-                self._sleep(plan, now)
-        else:
-            self._launch(plan)
-            self.flush()
+            if plan.until is None and any(family.rest() for family in self.service.on_cuda):
+                return
+            self._is_asleep = plan.until is None
+        self._sleep(plan, now)
 
     def _sleep(self, wait: Wait, now: int) -> None:
         patience_s = None if wait.until is None else to_seconds(max(0, wait.until - now))
         with contextlib.suppress(queue.Empty):
-            self._take(self._inbox.get(timeout=patience_s))
+            item = self._inbox.get(timeout=patience_s)
+            self._is_asleep = False
+            with self._mine:
+                self._launch_planned()
+                self._take(item)
+
+    def _launch_planned(self) -> None:
+        """Before anything else: its requests may be cancelled, and weights change, before a decision or after a launch."""
+        plan, self._planned = self._planned, None
+        if plan is not None:
+            self.service.launch(plan)
+            self.flush()
 
     def _start_over(self) -> None:
-        """Fails all that is open, and goes on with an empty window."""
-        self._fail_all(ExecutionError("the runtime failed; its log says why"))
-        self.window = Window(self.window.costs)
-        for hosted in self._hosted.values():
-            self.window.register(hosted.spec)
+        _log.exception("the runtime's loop failed")
+        self._planned = None
+        self.service.start_over()
+        self.flush()
 
     def _end(self) -> None:
         """Nobody is left waiting, nor will be."""
-        self.is_closed = self._has_ended = True
+        self.service.is_closed = self._has_ended = True
         self._take_all()
-        self._fail_all(NotReady(_CLOSED))
-
-    def _fail_all(self, error: PacelineError) -> None:
-        for ticket in list(self._open):
-            ticket.request.outcome = "failed" if isinstance(error, ExecutionError) else "aborted"
-            ticket.request.reason = str(error)
-            self._answer(ticket, error)
+        self.service.fail_all(NotReady(CLOSED))
         self.flush()
 
-    # ── requests ─────────────────────────────────────────────────────────────────────────────
 
-    def _enter(self, ticket: Ticket) -> None:
-        request = ticket.request
-        self._open.add(ticket)
-        try:
-            if self._hosted.get(request.tenant) is not ticket.hosted or self.is_closed:
-                raise NotReady(_CLOSED if self.is_closed else f"the model {request.tenant!r} was unregistered")
-            self.window.submit(request, self.clock.now())
-        except PacelineError as error:
-            request.reason = str(error)
-            self._ledger.refused(request)
-            if self._claim(ticket):
-                tell(ticket.done, error)
-            return
-        if request.num_rows != request.rows:
-            ticket.begin_chunk()
-
-    def _cancel(self, ticket: Ticket) -> None:
-        """The request ends as "aborted", and is answered by nobody."""
-        if self._claim(ticket):
-            request = ticket.request
-            if not self.is_closed:
-                self.window.cancel(request)
-            request.outcome, request.finished = "aborted", self.clock.now()
-            self._ledger.ended(request)
-
-    def _claim(self, ticket: Ticket) -> bool:
-        """Closes a request; the one who gets True answers it."""
-        try:
-            self._open.remove(ticket)
-        except KeyError:
-            return False
-        ticket.request.state = None  # a ring of references: what it holds would stay until it is found
-        if ticket.slot != ticket.hosted.slot and not self.is_closed:
-            self._release(ticket)
-        return True
-
-    def _release(self, ticket: Ticket) -> None:
-        """Gives up a slot that ``update`` has kept, with the last request that needs it."""
-        family, slot, own = ticket.hosted.family, ticket.slot, ticket.hosted.slot
-        if not any(other.slot == slot and other.hosted.family is family for other in self._open):
-            family.remove(slot)
-            family.update(own, family.views(own))  # back to where they lay, beside their neighbours'
-
-    def _answer(self, ticket: Ticket, outcome: Outcome, *, together: bool = False) -> None:
-        if self._claim(ticket):
-            self._ledger.ended(ticket.request, together=together)
-            tell(ticket.done, outcome)
-
-    def _drop_expired(self, now: int) -> None:
-        """Answers requests that the window has dropped."""
-        for request in self.window.expired(now):
-            error = _DROPPED.get(request.outcome or "", NotReady)(f"{request.tenant}: {request.reason}")
-            self._answer(request.state, error)  # type: ignore[arg-type]
-
-    # ── launches ─────────────────────────────────────────────────────────────────────────────
-
-    def _launch(self, plan: Plan) -> None:
-        tickets: list[Ticket] = [request.state for request in plan.members]  # type: ignore[misc]
-        family, segment = tickets[0].hosted.family, plan.members[0].segment
-        began = self.clock.now()
-        results, smooth = launch(family, segment, tickets)
-        ended = self.clock.now()
-        failed = frozenset(
-            [] if smooth else [place for place, each in enumerate(results) if isinstance(each, ExecutionError)]
-        )
-        self._ledger.launched(plan, family.key, began, ended)
-        self.window.commit(plan, BundleResult(to_seconds(ended - began), failed, disturbed=not smooth), ended)
-        together, is_last = len(tickets) > 1, segment == len(family.segments) - 1
-        for ticket, result in zip(tickets, results, strict=True):
-            if isinstance(result, ExecutionError):
-                ticket.request.reason = str(result)
-                self._answer(ticket, result, together=together)
-            elif is_last:
-                self._end_pass(ticket, result, together=together)
-            else:
-                ticket.state = result
-
-    def _end_pass(self, ticket: Ticket, result: State, *, together: bool) -> None:
-        """All segments are done, for all rows or for a chunk of them."""
-        outputs = tensors_of(result)
-        if ticket.request.outcome is None:
-            ticket.parts = [*ticket.parts, outputs]
-            ticket.begin_chunk()
-        else:
-            self._answer(ticket, ticket.whole(outputs) if ticket.parts else outputs, together=together)
+def _nothing() -> None:
+    """Wakes the thread."""

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from paceline.clock import to_microseconds
 from paceline.errors import ConfigError, InvalidRequest, PacelineError
+from paceline.multiplex.door import Door
 from paceline.multiplex.driver import Driver
 from paceline.multiplex.explain import Explained, explain
 from paceline.multiplex.family import Numerics
 from paceline.multiplex.hosted import Hosted, seconds
 from paceline.multiplex.ledger import Ledger
-from paceline.multiplex.mailbox import Done, Mailbox, Outcome, Tally
+from paceline.multiplex.mailbox import Done, Outcome, Tally
 from paceline.multiplex.messages import RuntimeStats, TenantInfo
 from paceline.multiplex.models import Model, Models
 from paceline.multiplex.ticket import Batch, Cancellable
@@ -62,7 +63,7 @@ class Runtime:
             self._driver, self._ledger, device=device, numerics=numerics, memory_budget=memory_budget or _MEMORY_BUDGET,
             threads=threads,
         )  # fmt: skip
-        self._mailboxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
+        self._doors: dict[asyncio.AbstractEventLoop, Door] = {}
         self._lock = threading.Lock()
         atexit.register(self.close)  # a process that ends while a thread is in torch aborts
 
@@ -139,7 +140,13 @@ class Runtime:
         return self._submit(self._models[name], inputs, deadline_s, priority, done)
 
     def _submit(
-        self, model: Model, inputs: Sequence[Tensor], deadline_s: float | None, priority: int, done: Done
+        self,
+        model: Model,
+        inputs: Sequence[Tensor],
+        deadline_s: float | None,
+        priority: int,
+        done: Done,
+        door: Door | None = None,
     ) -> Cancellable:
         if not isinstance(inputs, (tuple, list)):
             raise InvalidRequest(f"inputs must be a tuple of tensors, got {type(inputs).__name__}", param="inputs")
@@ -154,7 +161,7 @@ class Runtime:
             deadline = self._driver.clock.now() + to_microseconds(deadline_s)
         if isinstance(model, Hosted):
             rows = model.signature.num_rows(inputs, model.spec.name)
-            return self._driver.submit(model, tuple(inputs), rows, deadline, priority, done)
+            return self._driver.submit(model, tuple(inputs), rows, deadline, priority, done, door)
         self._driver.require_open()
         return model.submit(inputs, deadline, done)
 
@@ -164,9 +171,9 @@ class Runtime:
         Raises InvalidRequest, QueueFull, Quarantined or DeadlineInfeasible if it is not even tried, DeadlineExceeded if it came
         too late, ExecutionError if the model failed. Cancelling it drops the request.
         """
-        mailbox, model = self._mailbox(), self._models[name]
-        future = mailbox.loop.create_future()
-        ticket = self._submit(model, inputs, deadline_s, priority, functools.partial(mailbox.put, future))
+        door, model = self._door(), self._models[name]
+        future = door.mailbox.loop.create_future()
+        ticket = self._submit(model, inputs, deadline_s, priority, functools.partial(door.mailbox.put, future), door)
         try:
             return model.structured(await future)
         except PacelineError:
@@ -189,9 +196,9 @@ class Runtime:
 
         One wake-up for all of them, so it costs less than as many ``infer``.
         """
-        mailbox = self._mailbox()
-        future: asyncio.Future[list[Outcome]] = mailbox.loop.create_future()
-        batch = self._submit_many(requests, deadline_s, functools.partial(mailbox.put, future))
+        door = self._door()
+        future: asyncio.Future[list[Outcome]] = door.mailbox.loop.create_future()
+        batch = self._submit_many(requests, deadline_s, functools.partial(door.mailbox.put, future), door)
         try:
             return batch.structured(await future)
         except BaseException:
@@ -214,7 +221,11 @@ class Runtime:
             raise
 
     def _submit_many(
-        self, requests: Sequence[tuple[str, Inputs]], deadline_s: float | None, done: Callable[[Any], None]
+        self,
+        requests: Sequence[tuple[str, Inputs]],
+        deadline_s: float | None,
+        done: Callable[[Any], None],
+        door: Door | None = None,
     ) -> Batch:
         batch, tally = Batch(), Tally(len(requests), done)
         for place, (name, inputs) in enumerate(requests):
@@ -222,7 +233,7 @@ class Runtime:
             try:
                 model = self._models[name]
                 given = (inputs,) if isinstance(inputs, Tensor) else inputs
-                batch.tickets.append(self._submit(model, given, deadline_s, 0, answered))
+                batch.tickets.append(self._submit(model, given, deadline_s, 0, answered, door))
                 batch.models.append(model)
             except PacelineError as error:
                 batch.models.append(None)
@@ -234,16 +245,16 @@ class Runtime:
             self._driver.flush()
         return batch
 
-    def _mailbox(self) -> Mailbox:
+    def _door(self) -> Door:
         loop = asyncio.get_running_loop()
-        mailbox = self._mailboxes.get(loop)
-        if mailbox is None:
+        door = self._doors.get(loop)
+        if door is None:
             with self._lock:
-                for closed in [each for each in self._mailboxes if each.is_closed()]:
-                    del self._mailboxes[closed]
-                mailbox = self._mailboxes[loop] = Mailbox(loop)
-                self._driver.mailboxes = tuple(self._mailboxes.values())
-        return mailbox
+                for closed in [each for each in self._doors if each.is_closed()]:
+                    del self._doors[closed]
+                door = self._doors[loop] = Door(loop, self._driver)
+                self._driver.doors = tuple(self._doors.values())
+        return door
 
     # ── what people see ──────────────────────────────────────────────────────────────────────
 

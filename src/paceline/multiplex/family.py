@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from paceline.errors import InvalidRequest
-from paceline.multiplex.grouping import Grouping, bucket_of, choice_key
+from paceline.multiplex.blocks import bucket_of
+from paceline.multiplex.grouping import Grouping, choice_key
 from paceline.multiplex.lower.bundle import Segment, Slice, State, shape_of
 from paceline.multiplex.lower.choice import Choice, Choices, choose
 from paceline.multiplex.lower.group import Group
@@ -85,8 +86,10 @@ class Family:
     def add(self, weights: Mapping[str, Tensor]) -> int:
         """Takes a tenant's weights over and gives its slot. InvalidRequest if one is missing or has another shape."""
         slot, moved = self._stack.add(weights)
-        if moved or slot < max(self._stack.slots):  # else nothing made before knows of this slot
+        if moved or slot < max(self._stack.slots):
             self._grouping.forget()
+        else:  # little that was made before knows of this slot
+            self._grouping.anywhere.forget()
         return slot
 
     def views(self, slot: int) -> dict[str, Tensor]:
@@ -193,6 +196,8 @@ class Family:
         wanted = tuple(sorted(set(slots)))
         choices = [self._tuned(segment, wanted, num_rows) for segment in self._segments]
         if len(wanted) > 1:
+            anywhere = [choice.anywhere for choice in choices]
+            self._grouping.anywhere.learn_gain(len(wanted), num_rows, mean(anywhere) if all(anywhere) else 0.0)
             self._grouping.learn_gain(len(wanted), mean(choice.gain for choice in choices))
         return choices
 
@@ -210,7 +215,8 @@ class Family:
             self._tuned(segment, slots[:1], num_rows)
             apart = self._loop(segment, slots, num_rows)
         columns = [[_example(spec, num_rows, self._device) for _ in slots] for spec in segment.graph.inputs]
-        choice = choose(segment.graph, group, apart, columns, copy_bytes=self._copy_bytes)
+        anywhere = self._grouping.anywhere.program(segment, slots)
+        choice = choose(segment.graph, group, apart, columns, copy_bytes=self._copy_bytes, anywhere=anywhere)
         self._choices.put(choice_key(segment, group, num_rows), choice)
         self._grouping.forget_plans()
         return choice

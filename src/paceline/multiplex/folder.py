@@ -7,15 +7,14 @@ is used, and a folder with pickled files in it is refused as a whole, since some
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from paceline.errors import ConfigError, ModelError
@@ -25,6 +24,7 @@ from paceline.multiplex.capture.builder import check_rows
 from paceline.multiplex.capture.evaluate import dtype_name, dtype_of
 from paceline.multiplex.capture.normal import renormalised
 from paceline.multiplex.op import Graph, Rows, Spec
+from paceline.multiplex.shared import SharedFiles, read_weights
 from paceline.process.atomic import write_atomic
 
 MAX_JSON_BYTES: Final = 16 * 2**20
@@ -51,10 +51,12 @@ class _OfArchitecture(msgspec.Struct, frozen=True, tag_field="kind", tag="archit
     options: dict[str, Any]
     inputs: tuple[Spec, ...]
     limits: Limits
+    shared: str | None = None  # a file beside the folder, with weights that the folder does not hold
     version: Literal[1] = 1
 
 
 _Description: TypeAlias = _OfGraph | _OfArchitecture
+Capture: TypeAlias = Callable[[nn.Module, tuple[torch.Tensor, ...]], Captured]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,30 +82,43 @@ def save_architecture(
     *,
     slo_s: float,
     max_rows: int,
+    shared: tuple[str, Collection[str]] | None = None,
 ) -> None:
-    """Writes the state of ``model``, which ``architecture`` makes with ``options``, over what may be there."""
+    """Writes the state of ``model``, which ``architecture`` makes with ``options``, over what may be there.
+
+    ``shared`` names a file beside the folder, and the weights that are to be read from it.
+    """
     inputs = tuple(Spec((Rows(), *each.shape[1:]), dtype_name(each.dtype)) for each in example_inputs)
-    description = _OfArchitecture(architecture, dict(options), inputs, Limits(slo_s, max_rows))
-    _write(folder, description, {name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    file, elsewhere = shared or (None, ())
+    description = _OfArchitecture(architecture, dict(options), inputs, Limits(slo_s, max_rows), file)
+    state = {name: tensor for name, tensor in model.state_dict().items() if name not in elsewhere}
+    _write(folder, description, state)
 
 
 def _write(folder: Path, description: _Description, weights: Mapping[str, torch.Tensor]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    held = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}  # safetensors takes no views
+    held = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()
+    }  # safetensors takes no views
     write_atomic(folder / "weights.safetensors", save(held))
     write_atomic(folder / "model.json", msgspec.json.format(msgspec.json.encode(description)))
 
 
-def load_model(folder: Path) -> Loaded:
-    """Reads a folder that may be hostile. Raises ModelError, which names the file and the reason."""
+def load_model(folder: Path, shared: SharedFiles, captured: Capture = capture) -> Loaded:
+    """Reads a folder that may be hostile. Raises ModelError, which names the file and the reason.
+
+    ``captured`` takes apart what an architecture made: a host that has seen one of its kind need not trace again.
+    """
     pickled = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLES)
     if pickled:
         raise ModelError(f"{folder}: refused, since it holds {pickled[0]}, which may be a pickle: remove it")
     description = _description(folder / "model.json")
-    weights = _weights(folder / "weights.safetensors")
+    weights = read_weights(folder / "weights.safetensors")
     try:
         if isinstance(description, _OfArchitecture):
-            found = _made(description, weights)
+            if description.shared is not None:
+                weights = {**shared.load(folder, description.shared), **weights}
+            found = captured(*_made(description, weights))
             return Loaded(found.graph, found.weights, description.limits)
         _check(description.graph, weights)
     except NotCapturable as error:
@@ -130,19 +145,6 @@ def _description(path: Path) -> _Description:
     return described
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        weights = load_file(path)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{path}: not a valid safetensors file ({error})") from None
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and bool(tensor.isnan().any()):  # masks hold infinities, but nothing holds NaN
-            raise ModelError(f"{path}: {name!r} holds NaN")
-    return weights
-
-
 def _check(graph: Graph, weights: Mapping[str, torch.Tensor]) -> None:
     """Raises ModelError or NotCapturable unless the graph is in normal form and fits its weights."""
     found = {name: Spec(tuple(tensor.shape), dtype_name(tensor.dtype)) for name, tensor in weights.items()}
@@ -160,8 +162,10 @@ def _check(graph: Graph, weights: Mapping[str, torch.Tensor]) -> None:
         raise ModelError("the graph is not as this version writes it: save the model again")
 
 
-def _made(description: _OfArchitecture, weights: dict[str, torch.Tensor]) -> Captured:
-    """The network that a description names, with the folder's weights, captured. Raises ModelError or NotCapturable."""
+def _made(
+    description: _OfArchitecture, weights: dict[str, torch.Tensor]
+) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """The network that a description names, with the folder's weights, and inputs for it. Raises ModelError."""
     if _largest(description.options) > MAX_OPTION:
         raise ModelError(f"an option of the architecture is larger than {MAX_OPTION}")
     try:
@@ -174,7 +178,7 @@ def _made(description: _OfArchitecture, weights: dict[str, torch.Tensor]) -> Cap
     if unsaved:
         raise ModelError(f"architecture {description.architecture!r} does not save {unsaved[0]!r}")
     examples = tuple(torch.zeros(spec.sizes(1), dtype=dtype_of(spec.dtype)) for spec in description.inputs)
-    return capture(network, examples)
+    return network, examples
 
 
 def _largest(options: Any) -> float:

@@ -2,6 +2,7 @@
 
 - Tenants over different bases (large shared weights) go apart.
 - The same weights throughout: one batch.
+- Where chains gain most (``anywhere.py``): all of them, wherever they lie.
 - Else blocks of the stack, whose programs serve any of their tenants: slots that nobody wants are computed along as dead
   rows where that costs less than to run the wanted ones in smaller blocks, or one by one.
 - The same scattered tenants again and again: copied side by side.
@@ -11,15 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias, final
+from typing import Final, final
 
 import torch
 from torch import Tensor
 
+from paceline.multiplex.anywhere import Anywhere
+from paceline.multiplex.blocks import Blocks, Run, bucket_of
 from paceline.multiplex.cuda.graphs import Graphs, cuda_graphs
 from paceline.multiplex.lower.bundle import MOST_FILLED, Joined, Measured, OneByOne, Part, ProgramOf, Segment, Stacked
 from paceline.multiplex.lower.choice import Choice, Choices
@@ -28,17 +30,13 @@ from paceline.multiplex.lower.program import Kernels, Program, build
 from paceline.multiplex.numerics import exact_kernels
 from paceline.multiplex.stack import Stack
 
-_UNMEASURED: Final = 1.5  # gain of together over one by one that is taken for granted until it is measured
 _HOT: Final = (
     50  # times that a set of tenants must come before it is copied side by side: writing its program takes long
 )
 _MAX_PLANS: Final = 4096
 _MAX_GROUPS: Final = 1024
+_MOST_TOGETHER: Final = 64  # tenants for whom programs are written before they are wanted
 _CACHED: Final = 16 << 20  # stacked weights beyond this leave a processor's caches: apart unless measured to gain
-
-
-Run: TypeAlias = tuple[Sequence[int], Sequence[int]]
-"""Slots that run, and those of them that are wanted."""
 
 
 @final
@@ -80,7 +78,9 @@ class Grouping:
         self._times: dict[tuple[int, ...], int] = {}
         self._exact: dict[tuple[str, int], Kernels] = {}
         self.graphs: Graphs | None = cuda_graphs(device, budget) if device.type == "cuda" else None
-        self._gains: dict[int, float] = {1: 1.0}  # of together over one by one, by number of slots
+        self._blocks = Blocks()
+        exact_kernels_of = self._exact_kernels if exact else None
+        self.anywhere = Anywhere(stack, segments, self._blocks, exact_kernels_of, on_cpu=device.type == "cpu")
 
     def plan(self, slots: tuple[int, ...], num_rows: int) -> Plan:
         """How to run these slots, in ascending order and all different, with up to so many rows each."""
@@ -95,6 +95,7 @@ class Grouping:
     def forget(self) -> None:
         """The stack has changed: what was made from it is out of date."""
         self.forget_plans()
+        self.anywhere.forget()
         self._written.clear()
         self._drop_graphs()
         self._groups.clear()
@@ -138,11 +139,12 @@ class Grouping:
     def prepare(self, num_rows: int) -> None:
         """Writes the programs that any set of tenants may need, so that no request waits for one."""
         limit, bucket = max(self._stack.slots, default=-1) + 1, bucket_of(num_rows)
+        self.anywhere.prepare(min(limit, _MOST_TOGETHER), bucket)
         size = 1
         while size < 2 * limit:
             for start in range(0, limit, size):
                 places = range(start, min(start + size, limit))
-                if not self._stack.slots.isdisjoint(places) and (size == 1 or self._gain(len(places)) > 1.0):
+                if not self._stack.slots.isdisjoint(places) and (size == 1 or self._blocks.gain(len(places)) > 1.0):
                     programs = self._programs(tuple(places), bucket)
                     for segment in self._segments:
                         programs(segment)
@@ -157,6 +159,9 @@ class Grouping:
             bases.setdefault(self._base(slot), []).append(slot)
         settled, parts = True, []
         for members in bases.values():
+            if (part := self.anywhere.cheapest(members, bucket)) is not None:
+                parts.append((tuple([place_of[slot] for slot in members]), part))
+                continue
             runs, for_good = self._runs(members, slots)
             settled = settled and for_good
             for places, run in runs:
@@ -166,7 +171,7 @@ class Grouping:
 
     def learn_gain(self, num_slots: int, gain: float) -> None:
         """So many tenants together take ``1 / gain`` of the time that they take one by one."""
-        self._gains[num_slots] = max(gain, 1.0)
+        self._blocks.learn_gain(num_slots, gain)
         self._plans.clear()
 
     def _runs(self, members: Sequence[int], slots: tuple[int, ...]) -> tuple[list[Run], bool]:
@@ -174,34 +179,12 @@ class Grouping:
         if len(members) == 1 or self._stack.is_same(members):
             return [(members[:1], members)], True
         limit = max(self._stack.slots) + 1
-        _, runs = self._blocks(0, bucket_of(limit), members, limit)
+        _, runs = self._blocks.cheapest(0, bucket_of(limit), members, limit)
         if len(runs) == 1 and len(runs[0][0]) == len(members):
             return runs, True
         if not self._is_hot(slots):
             return runs, False
         return runs if self._stack.copied_bytes(members) > self._budget // 2 else [(members, members)], True
-
-    def _blocks(self, start: int, size: int, members: Sequence[int], limit: int) -> tuple[float, list[Run]]:
-        """The cheapest way to run ``members`` of the slots from ``start`` on, and what it costs in launches of one tenant.
-
-        Blocks begin at multiples of their size, so there are few, and their programs are there when another set comes.
-        """
-        if len(members) < 2:
-            return float(len(members)), [(members, members)] if members else []
-        width = min(size, limit - start)
-        whole = width / self._gain(width)
-        half = size // 2
-        cut = bisect_left(members, start + half)
-        left_cost, left = self._blocks(start, half, members[:cut], limit)
-        right_cost, right = self._blocks(start + half, half, members[cut:], limit)
-        if whole <= left_cost + right_cost:
-            return whole, [(range(start, start + width), members)]
-        return left_cost + right_cost, left + right
-
-    def _gain(self, num_slots: int) -> float:
-        """As measured for so many slots, or for the next smaller number that was measured."""
-        known = max(size for size in self._gains if size <= num_slots)
-        return self._gains[known] if known > 1 or num_slots == 1 else _UNMEASURED
 
     def _base(self, slot: int) -> tuple[int, ...]:
         if slot not in self._bases:
@@ -275,6 +258,9 @@ class Grouping:
         if not self._is_exact:
             choice = self.choice(segment, group, num_rows)
             return choice.kernels if choice else {}
+        return self._exact_kernels(segment, num_rows)
+
+    def _exact_kernels(self, segment: Segment, num_rows: int) -> Kernels:
         key = (segment.key, bucket_of(num_rows))
         if key not in self._exact:
             self._exact[key] = exact_kernels(segment.graph, key[1], self._device)
@@ -295,12 +281,3 @@ def choice_key(segment: Segment, group: Group, num_rows: int) -> str:
     """What a choice depends on: operators, tenants and rows (to the next power of two), which weights differ."""
     differ = "".join("01"[name in group.stacked] for name in sorted(segment.graph.weights))
     return f"{segment.key}:{bucket_of(group.num_tenants)}:{bucket_of(num_rows)}:{int(differ or '0', 2):x}"
-
-
-def bucket_of(count: int) -> int:
-    """The next power of two.
-
-    >>> [bucket_of(count) for count in (1, 2, 3, 8, 9)]
-    [1, 2, 4, 8, 16]
-    """
-    return 1 << (count - 1).bit_length()

@@ -74,6 +74,7 @@ class SegmentCost:
         self._num_asked = 0
         self._cells: dict[tuple[int, int], Cost] = {}
         self._sizes: dict[int, int] = {}
+        self._shares: dict[tuple[int, int], int] = {}
         self._fresh: dict[tuple[int, int], list[float]] = {}  # launches that wait for their median
         self._trials: Explorer[int] = Explorer()
         self.ratio = Average(weight=0.05)  # of launches: what they took over what was predicted
@@ -114,6 +115,7 @@ class SegmentCost:
     def _learn(self, num_slots: int, rows_each: int, seconds: float) -> None:
         self._model.observe(features(num_slots, rows_each), seconds)
         self._cells.clear()
+        self._shares.clear()
         self._num_updates += 1
         if self._num_updates <= _EAGER or self._num_updates % _SIZES_KEPT == 0:
             self._sizes.clear()
@@ -161,8 +163,11 @@ class SegmentCost:
 
     def share(self, most: int, rows_each: int) -> int:
         """Microseconds of the device that one slot accounts for when groups are as large as is best."""
-        size = self.best_size(most)
-        return self.predict(size, rows_each).mean // size
+        share = self._shares.get((most, rows_each))
+        if share is None:
+            size = self.best_size(most)
+            share = self._shares[most, rows_each] = self.predict(size, rows_each).mean // size
+        return share
 
 
 def _sizes(most: int) -> list[int]:

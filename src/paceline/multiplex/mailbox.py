@@ -29,7 +29,7 @@ def tell(done: Done, outcome: Outcome) -> None:
 
 @final
 class Mailbox:
-    """Of one event loop. ``put`` and ``flush`` may be called by any thread, the rest happens on the loop's.
+    """Of one event loop. ``put`` and ``flush`` may be called by any thread, ``deliver`` by the loop's.
 
     Waking a loop costs as much as a small request, so nothing wakes it before ``flush``, and nothing twice.
     """
@@ -48,13 +48,17 @@ class Mailbox:
             return
         self._is_woken = True
         try:
-            self.loop.call_soon_threadsafe(self._deliver)
+            self.loop.call_soon_threadsafe(self._woken)
         except RuntimeError:  # the loop was closed: nobody waits any more
             self._answers.clear()
             self._is_woken = False
 
-    def _deliver(self) -> None:
+    def _woken(self) -> None:
         self._is_woken = False  # first: what is put in from now on wakes the loop again
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Hands over what was put in."""
         answers = self._answers
         while answers:
             future, outcome = answers.popleft()

@@ -24,6 +24,7 @@ from paceline.multiplex.ledger import Ledger
 from paceline.multiplex.messages import TenantInfo
 from paceline.multiplex.op import Graph, Value, Weight, family_key, renamed, weight_order
 from paceline.multiplex.segment import cut
+from paceline.multiplex.shared import SharedFiles
 from paceline.multiplex.solo import Solo
 from paceline.multiplex.tenant import TenantSpec
 
@@ -51,6 +52,7 @@ class Models:
         self._models: dict[str, Model] = {}
         self._families: dict[str, Family] = {}
         self._templates: dict[str, Captured] = {}  # by family; without the weights that are a model's own
+        self._shared = SharedFiles()
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Model:
@@ -83,7 +85,7 @@ class Models:
     def load(self, name: str, folder: Path, bounds: Mapping[str, Any]) -> TenantInfo:
         """A model from a folder, which says itself what it is to be held to. ModelError if there is none."""
         with self._lock:
-            loaded = load_model(folder)
+            loaded = load_model(folder, self._shared, self._captured)
             bounds = {"slo_s": loaded.limits.slo_s, "max_rows": loaded.limits.max_rows, **bounds}
             self._require_new(name, bounds)
             return self._host(name, loaded.graph, loaded.weights, None, bounds)
@@ -103,7 +105,7 @@ class Models:
         def change() -> None:
             if self[name] is not model:
                 raise InvalidRequest(f"the model {name!r} was replaced meanwhile", param="model")
-            self._driver.update(model, weights)
+            self._driver.service.update(model, weights)
 
         self._driver.call(change)
 
@@ -121,7 +123,7 @@ class Models:
         if isinstance(model, Solo):
             model.close()
             return
-        self._driver.dismiss(model)
+        self._driver.service.dismiss(model)
         family = model.family
         family.remove(model.slot)
         if not family.slots:
@@ -178,7 +180,7 @@ class Models:
 
         def enter() -> Hosted:
             hosted = Hosted(spec, family, family.add(own), signature, recipe, names)
-            self._driver.host(hosted)
+            self._driver.service.host(hosted)
             self._ledger.enrol(name)
             self._families[family.key] = family
             self._models[name] = hosted

@@ -47,7 +47,9 @@ class Ready:
         due = request.deadline if lane.joint else request.deadline - _later_chunks(request, line)
         if request.hoped:
             due = max(due, now + need + _GRACE)
-        share = sum([each.cost.share(each.num_tenants, rows) for each in (lane, *line.later)])
+        share = lane.cost.share(lane.num_tenants, rows)
+        for later in line.later:
+            share += later.cost.share(later.num_tenants, rows)
         self._ticket += 1
         request.line, request.ticket, request.due, request.share = line, self._ticket, due, share
         request.latest = due - need
@@ -121,11 +123,33 @@ class Ready:
             self._closed(line)
         return taken
 
+    def take_all(self, lane: Lane, lines: Sequence[Line]) -> list[Request]:
+        """What waits in a lane: one request on each of these lines, and nothing on others."""
+        taken = [line.waiting.pop()[3] for line in lines]
+        for request, line in zip(taken, lines, strict=True):
+            request.ticket = line.ticket = 0
+            line.tenant.backlog -= request.share
+            self.backlog -= request.share
+        self.num_waiting -= len(taken)
+        lane.option, lane.num_lines = None, 0
+        lane.heads.clear()
+        self.num_lanes -= 1
+        self.joint.pop(lane, None)
+        self._forget()
+        return taken
+
     def _left(self, request: Request, line: Line) -> None:
         request.ticket = 0
         line.tenant.backlog -= request.share
         self.backlog -= request.share
         self.num_waiting -= 1
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is left in the heaps when nothing waits is out of date."""
+        if not self.num_waiting:
+            self._urgent.clear()
+            self._ends.clear()
 
     def remove(self, request: Request) -> None:
         """Takes out a request that waits, wherever it is."""

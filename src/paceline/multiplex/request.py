@@ -6,6 +6,7 @@ A *line* holds the requests of one tenant at one segment: they share weights, so
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop
@@ -138,10 +139,13 @@ class Line:
 
     def need(self, num_slots: int, rows_each: int) -> int:
         """Microseconds to the end of the last segment, in groups of ``num_slots`` all the way."""
-        need = self.lane.cost.predict(num_slots, rows_each).upper
+        need = self.lane.cost.predict(num_slots, rows_each)[1]  # the upper one: read for every request
         for later in self.later:
             need += later.cost.predict(num_slots, rows_each).upper
         return need
+
+
+_index = operator.attrgetter("index")
 
 
 @final
@@ -149,7 +153,7 @@ class Lane:
     """Lines whose launches can be joined."""
 
     __slots__ = (
-        "cost", "gap", "heads", "held_since", "hoped_at", "joined", "joint", "key", "last_arrival", "later", "lines", "num_held", "num_lines",
+        "cost", "gap", "heads", "held_since", "hoped_at", "joined", "joint", "key", "last_arrival", "later", "lines", "most", "num_held", "num_lines",
         "num_tenants", "option", "rows_each",
     )  # fmt: skip
 
@@ -160,6 +164,7 @@ class Lane:
             joint  # False: one request a launch, for models that cannot be joined and requests of too many rows
         )
         self.lines: list[Line] = []
+        self.most = 0  # slots that a launch of it could have
         self.num_tenants = 0  # a tenant may have lines at several depths
         self.num_lines = 0  # with requests that wait
         self.rows_each = 1  # of the newest request, padded
@@ -173,19 +178,24 @@ class Lane:
         self.num_held = 0  # lines that waited when its launch was first held, 0 if it is not
         self.joined = Rate(prior=(2.0, 1.0), decay=0.95)  # share of the launches that were held for which somebody came
 
-    @property
-    def most(self) -> int:
-        """Slots that a launch of it could have."""
-        return len(self.lines) if self.joint else 1
-
     def enrol(self, line: Line) -> None:
         self.lines.append(line)
-        self.num_tenants = len({line.tenant for line in self.lines}) if self.joint else 1
+        self._count()
 
     def dismiss(self, line: Line) -> None:
         """Lets go of a line on which nothing waits."""
         self.lines.remove(line)
+        self._count()
+
+    def _count(self) -> None:
+        self.most = len(self.lines) if self.joint else 1
         self.num_tenants = len({line.tenant for line in self.lines}) if self.joint else 1
+
+    def waiting(self) -> list[Line]:
+        """Lines on which something waits, in the order of registration."""
+        lines = [head.line for head in self.heads if head.line.ticket == head.ticket]
+        lines.sort(key=_index)
+        return lines
 
     def pop(self) -> Line | None:
         """The line that comes next, out of the heap; None if there is none."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paceline.errors import InvalidRequest
 from paceline.multiplex.lower.compare import same_bits
-from paceline.multiplex.lower.group import Group, Scattered, tensor_bytes
+from paceline.multiplex.lower.group import Group, Scattered, Unplaced, tensor_bytes
 from paceline.multiplex.op import Spec
 
 _SAMPLE: Final = 32  # numbers of a weight that tell most different ones apart
@@ -167,6 +167,22 @@ class Stack:
                 stacked[name] = bank.rows.index_select(0, index)
                 copied += bank.row_bytes * len(slots)
         return Group(len(slots), shared, Scattered(stacked, apart) if apart else stacked, copied, exact=not sharing)
+
+    def anywhere(self, *, sharing: bool = True) -> Group:
+        """The weights of all slots up to the last, for a program whose slots are named before each launch.
+
+        Slots that nobody uses have the weights of another. Nothing is copied.
+        """
+        shared, apart = {}, {}
+        for name, bank in self._banks.items():
+            rows = bank.at(range(max(self._slots) + 1))
+            known = [row for row in rows if row is not None]
+            if sharing and len(set(known)) == 1:
+                shared[name] = bank.rows[known[0]]
+            else:
+                lying = bank.rows.unbind(0)
+                apart[name] = [lying[known[0] if row is None else row] for row in rows]
+        return Group(1, shared, Unplaced(apart), exact=not sharing)
 
     def copied_bytes(self, slots: Sequence[int]) -> int:
         """What ``group`` would have to copy at once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import median
 from types import MappingProxyType
-from typing import final
+from typing import Final, final
 
 from paceline.clock import to_microseconds, to_seconds
 from paceline.errors import ConfigError, InvalidRequest
@@ -22,6 +22,8 @@ from paceline.multiplex.request import BundleResult, Lane, Line, Plan, Request
 from paceline.multiplex.tenant import MAX_ROWS, SLOW, Tenant, TenantSpec
 from paceline.records import Outcome
 from paceline.scheduling import Wait
+
+_SLOWEST: Final = 2.0 * SLOW  # more was a pause of the machine, and counts like this
 
 
 @final
@@ -213,10 +215,7 @@ class Window:
         group = self._policy.choose(self._ready, now)
         if isinstance(group, Wait):
             return group
-        members: list[Request] = []
-        pairs = zip(group.lines, group.counts, strict=True)
-        for line, count in sorted(pairs, key=lambda pair: pair[0].index) if len(group.lines) > 1 else pairs:
-            members += self._ready.take(line, count)
+        members = group.take(self._ready)
         for request in members:
             if request.started is None:
                 request.started = now
@@ -282,8 +281,8 @@ class Window:
 
     def _learn(self, plan: Plan, lane: Lane, seconds: float, now: int) -> None:
         cost = lane.cost
-        if plan.predicted_s:
-            ratio = seconds / plan.predicted_s
+        if plan.predicted_s and plan.num_slots > 1:  # a pause hits whoever is alone by chance
+            ratio = min(seconds / plan.predicted_s, _SLOWEST)
             for tenant in plan.tenants():
                 tenant.slowness.observe(ratio)
             if ratio > SLOW:

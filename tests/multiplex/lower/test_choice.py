@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from paceline.multiplex.lower import choice, program
+from paceline.multiplex.lower import choice, program, rules
 from paceline.multiplex.lower.choice import Choice, Choices, choose, usual_times
 from paceline.multiplex.lower.group import Group
 from paceline.multiplex.lower.program import Columns, Loop, build
@@ -25,6 +25,11 @@ def slowed(run: Callable[[Columns], Columns], seconds: float) -> Any:
         return run(columns)
 
     return later
+
+
+@pytest.fixture
+def no_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "fits", lambda graph, op: False)
 
 
 @pytest.fixture
@@ -45,6 +50,7 @@ def test_nothing_gained_is_the_loop(case: tuple[Any, Group, Loop, Columns], monk
     assert not choose(graph, group, loop, columns, copy_bytes=0).loop
 
 
+@pytest.mark.usefixtures("no_chains")
 def test_copies_are_tried_within_their_bytes(
     case: tuple[Any, Group, Loop, Columns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +61,7 @@ def test_copies_are_tried_within_their_bytes(
     assert group.own_bytes == 0
 
 
+@pytest.mark.usefixtures("no_chains")
 def test_variants_that_fail_or_differ_are_passed_over(
     case: tuple[Any, Group, Loop, Columns], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from paceline.multiplex.lower.form import PACK, converted, padded, unpack
 from paceline.multiplex.lower.program import Program
+from paceline.multiplex.native.chain import Chain, Numbers, numbers
 from paceline.multiplex.op import Graph, Rows, Spec
 
 
@@ -187,6 +188,26 @@ class Joined:
             for each, shape in zip(made, segment.gives, strict=True)
         ]
         return list(zip(*columns, strict=True))[: len(members)]
+
+
+@final
+class Ragged:
+    """Chains that take any slots, each with the rows that it has; one chain per segment."""
+
+    def __init__(self, chains: Sequence[Chain], slots: Numbers) -> None:
+        self._chains = chains
+        self._slots = slots
+
+    def run(self, segment: Segment, states: Sequence[State], num_rows: Sequence[int]) -> Sequence[State]:
+        members = [tensors_of(state) for state in states]
+        tensors = [torch.cat(column) for column in zip(*members, strict=True)]
+        chain = self._chains[segment.place]
+        made = chain.run(self._slots, numbers(num_rows), sum(num_rows), tensors)
+        columns = [
+            torch.split(each, [rows * factor for rows in num_rows])
+            for each, (factor, *_) in zip(made, chain.gives, strict=True)
+        ]
+        return list(zip(*columns, strict=True))
 
 
 def _filled(num_rows: int) -> int:

@@ -24,6 +24,7 @@ from paceline.multiplex.lower.compare import are_close
 from paceline.multiplex.lower.group import Group, tensor_bytes
 from paceline.multiplex.lower.program import Columns, Kernels, Loop, Program, build
 from paceline.multiplex.lower.rules import kernel_key, variants
+from paceline.multiplex.native import library
 from paceline.multiplex.op import Graph
 from paceline.process.atomic import write_atomic
 from paceline.process.cache_home import cache_home
@@ -42,17 +43,29 @@ _MAX_BYTES: Final = 4 << 20
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """``kernels`` by key of the operator; ``loop`` if nothing is gained. ``gain`` is measured: loop over stacked."""
+    """``kernels`` by key of the operator; ``loop`` if nothing is gained. ``gain`` is measured: loop over stacked.
+
+    ``anywhere`` is that of a program which is told its tenants when it runs; 0 if there is none.
+    """
 
     kernels: dict[str, str]
     loop: bool
     gain: float
+    anywhere: float = 0.0
 
 
-def choose(graph: Graph, group: Group, apart: Loop | None, columns: Columns, *, copy_bytes: int) -> Choice:
+def choose(
+    graph: Graph,
+    group: Group,
+    apart: Loop | None,
+    columns: Columns,
+    *,
+    copy_bytes: int,
+    anywhere: Program | None = None,
+) -> Choice:
     """Measures ways to run this graph for this group on these inputs.
 
-    ``apart`` runs its tenants one by one; None if there is but one. Variants that copy weights are tried if the copies
+    ``apart`` runs its tenants one by one; None if there is but one. ``anywhere`` runs them wherever they lie. Variants that copy weights are tried if the copies
     are within ``copy_bytes``.
     """
     kernels: dict[str, str] = {}
@@ -72,9 +85,12 @@ def choose(graph: Graph, group: Group, apart: Loop | None, columns: Columns, *, 
     group.forget_prepared()
     if apart is None:
         return Choice(kernels, False, 1.0)
-    together, one_by_one = usual_times([program, apart], columns)
+    if anywhere is not None and not _agree(anywhere(columns), expected):
+        anywhere = None
+    together, one_by_one, *others = usual_times([program, apart, *([anywhere] if anywhere else [])], columns)
     gain = one_by_one / together
-    return Choice(kernels, gain < _GAIN or not _agree(expected, apart(columns)), round(gain, 3))
+    is_apart = gain < _GAIN or not _agree(expected, apart(columns))
+    return Choice(kernels, is_apart, round(gain, 3), *[round(one_by_one / other, 3) for other in others])
 
 
 def _working(graph: Graph, group: Group, kernels: Kernels, columns: Columns, expected: Columns) -> Program | None:
@@ -168,7 +184,7 @@ class Choices:
 def _path(family: str, device: torch.device) -> Path | None:
     root = cache_home()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu()
-    parts = (__version__, str(torch.__version__), name, torch.get_num_threads(), family)
+    parts = (__version__, str(torch.__version__), name, torch.get_num_threads(), library.level(), family)
     digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
     return None if root is None else root / f"multiplex-{digest[:32]}.json"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
 import torch
 from torch import Tensor
+
+from paceline.multiplex.native.chain import Aim
 
 _LINE: Final = 64
 
@@ -33,13 +35,29 @@ class Scattered(UserDict[str, Tensor]):
 
 
 @final
+class Unplaced(UserDict[str, Tensor]):
+    """Weights of slots that are named before each launch: of every weight one tensor per slot, and no stacked one."""
+
+    def __init__(self, apart: Mapping[str, list[Tensor]]) -> None:
+        super().__init__({name: parts[0] for name, parts in apart.items()})
+        self.apart = apart
+
+    def __getitem__(self, name: str) -> Tensor:
+        raise NotPlaced(f"the weight {name!r} is read by an operator that needs it stacked")
+
+
+class NotPlaced(RuntimeError):
+    """An operator cannot be written for slots that are named later."""
+
+
+@final
 @dataclass(eq=False)
 class Group:
     """Weights by name: ``shared`` ones are the same for all tenants, ``stacked`` ones are ``[R, *shape]``.
 
     ``own_bytes`` counts what is kept for this group alone: gathered copies and prepared layouts. With ``exact`` the bits
     of a tenant's results must not depend on its place: kernels may choose by the address of what they read. ``common``
-    are layouts of shared weights, kept together with other groups.
+    are layouts of shared weights, kept together with other groups. ``aim`` says which slots of ``Unplaced`` weights run.
     """
 
     num_tenants: int
@@ -48,11 +66,14 @@ class Group:
     own_bytes: int = 0
     exact: bool = False
     common: dict[tuple[str, str, int], Tensor] = field(default_factory=dict)
+    aim: Aim = field(default_factory=lambda: Aim(0))
     _copied_bytes: int = field(init=False)
     _prepared: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._copied_bytes = self.own_bytes
+        if not isinstance(self.stacked, Unplaced):
+            self.aim = Aim(self.num_tenants)
 
     @property
     def memory_bytes(self) -> int:
@@ -72,11 +93,32 @@ class Group:
         own = self.stacked[name][tenant]
         return self.prepared(f"of {tenant}", (name,), lambda _: at_line(own)) if self.exact else own
 
+    def require_placed(self, names: Sequence[str]) -> None:
+        """NotPlaced if one of these is a weight of tenants who are named later."""
+        for name in names:
+            if isinstance(self.stacked, Unplaced) and name in self.stacked:
+                self.stacked[name]
+
+    def of_slot(self, name: str, slot: int) -> Tensor:
+        """The weight of a slot, which need not be named yet."""
+        if isinstance(self.stacked, Unplaced) and name in self.stacked.apart:
+            return self.stacked.apart[name][slot]
+        return self.one(name, slot)
+
     def parts(self, name: str) -> list[Tensor]:
-        """The weight of each tenant, where it lies."""
-        if isinstance(self.stacked, Scattered) and name in self.stacked.apart:
+        """The weight of each tenant, where it lies; of each slot if these are named later."""
+        if isinstance(self.stacked, (Scattered, Unplaced)) and name in self.stacked.apart:
             return self.stacked.apart[name]
+        if isinstance(self.stacked, Unplaced):
+            return [self.shared[name]] * self.num_slots
         return list(self.every(name).unbind(0))
+
+    @property
+    def num_slots(self) -> int:
+        """How many tenants have weights here, whether they run or not."""
+        if not isinstance(self.stacked, Unplaced):
+            return self.num_tenants
+        return len(next(iter(self.stacked.apart.values()), ()))
 
     def prepared_shared(self, layout: str, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
         """``make`` of a shared weight, made once for all groups that share it."""

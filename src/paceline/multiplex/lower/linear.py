@@ -161,6 +161,7 @@ LINEAR = Rule(
     exact=lambda graph, op: (ROWS_FIRST, PADDED),
     shared=_packed,
     shared_variants=(PACKED,) if torch.backends.mkldnn.is_available() else (),  # type: ignore[no-untyped-call]
+    may_chain=True,
     on_cuda=_on_cuda,
     copying=frozenset({TRANSPOSED, PACKED}),
 )

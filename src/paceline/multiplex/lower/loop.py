@@ -14,7 +14,7 @@ from paceline.multiplex.lower.group import at_line
 from paceline.multiplex.lower.plain import plain_function
 from paceline.multiplex.lower.rule import Write
 from paceline.multiplex.lower.writer import Writer
-from paceline.multiplex.op import Op, Rows, Spec, Value, reads
+from paceline.multiplex.op import Op, Rows, Spec, Value, Weight, reads
 
 
 @final
@@ -63,6 +63,7 @@ def _rows_dimension(spec: Spec) -> int:
 
 def _write(w: Writer, op: Op, first: int, variant: str) -> bool:
     w.num_loop_ops += 1
+    w.group.require_placed([tensor.name for tensor in reads(op) if isinstance(tensor, Weight)])
     indices = list(dict.fromkeys(tensor.index for tensor in reads(op) if isinstance(tensor, Value)))
     weights = [_of(w, tenant) for tenant in range(w.num_tenants)]
     factor = w.factor(indices[0]) if indices else 1

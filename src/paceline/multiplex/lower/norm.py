@@ -67,5 +67,5 @@ def _group_norm(w: Writer, op: Op, first: int, variant: str) -> bool:
     return True
 
 
-LAYER_NORM = Rule(_layer_norm)
+LAYER_NORM = Rule(_layer_norm, may_chain=True)
 GROUP_NORM = Rule(_group_norm)

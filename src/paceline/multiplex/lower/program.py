@@ -13,9 +13,12 @@ from torch import Tensor
 
 from paceline.multiplex.lower import rules
 from paceline.multiplex.lower.calls import evaluate
+from paceline.multiplex.lower.chain import TABLE
 from paceline.multiplex.lower.form import PACK, Form, unpack
-from paceline.multiplex.lower.group import Group
+from paceline.multiplex.lower.group import Group, Unplaced
+from paceline.multiplex.lower.runs import Run, runs_of
 from paceline.multiplex.lower.writer import Writer
+from paceline.multiplex.native.chain import Chain
 from paceline.multiplex.op import Argument, Graph, Many, Op, Rows, Value, Weight, reads
 
 Kernels: TypeAlias = Mapping[str, str]
@@ -35,6 +38,7 @@ class Program:
     gives: tuple[Form, ...]
     num_tenants: int
     num_loop_ops: int
+    chain: Chain | None = None  # if it is one chain and nothing else
 
     def __call__(self, columns: Columns) -> Columns:
         """Packs, runs and unpacks; all tenants must bring the same number of rows."""
@@ -61,14 +65,38 @@ def build(graph: Graph, group: Group, kernels: Kernels | None = None) -> Program
     """Writes the program of a graph for the tenants of a group."""
     graph, group, constants = _without_constants(graph, group)
     w = Writer(graph, group)
+    variant_of = _variants(graph, kernels or {})
+    chains = runs_of(graph, lambda op: variant_of(op) == TABLE, constants) if TABLE in (kernels or {}).values() else []
+    run_at = {place: run for run in chains for place in range(run.start, run.stop)}
+    whole: Chain | None = None
     for place, (op, first) in enumerate(zip(graph.ops, graph.first_values(), strict=True)):
         w.place = place
-        if first not in constants:
-            rules.write(w, op, first, kernels.get(rules.kernel_key(graph, op), "") if kernels else "")
+        run = run_at.get(place)
+        if run is None:
+            if first not in constants:
+                rules.write(w, op, first, variant_of(op))
+        elif place == run.start:
+            w.place = run.stop - 1
+            whole = run.tracer.finish(w)
     for index in set(graph.outputs) & constants.keys():
         w.give(index, Form.SPLIT, w.call(torch.clone, group.every(constants[index])))
     function, takes, gives = w.finish()
-    return Program(function, takes, gives, group.num_tenants, w.num_loop_ops)
+    if len(chains) != 1 or not _is_whole(graph, chains[0], constants):
+        whole = None
+    return Program(function, takes, gives, group.num_tenants, w.num_loop_ops, whole)
+
+
+def _variants(graph: Graph, kernels: Kernels) -> Callable[[Op], str]:
+    return lambda op: kernels.get(rules.kernel_key(graph, op), "") if kernels else ""
+
+
+def _is_whole(graph: Graph, run: Run, constants: Mapping[int, str]) -> bool:
+    """Whether the chain takes and gives what the graph does, in the same order."""
+    gives = tuple([index for index, _ in run.tracer.wanted(run.stop)])
+    outside = [first for place, first in enumerate(graph.first_values()) if not run.start <= place < run.stop]
+    return all(first in constants for first in outside) and (
+        tuple(run.tracer.taken) == tuple(range(len(graph.inputs))) and gives == graph.outputs
+    )
 
 
 # ── values that depend on weights alone ──────────────────────────────────────────────────────────
@@ -97,11 +125,14 @@ def _has_rows(shape: tuple[int | Rows, ...]) -> bool:
 
 
 def _with_results(group: Group, op: Op, names: list[str]) -> Group:
-    def results(tenant: int) -> tuple[Tensor, ...]:
-        return evaluate(op, _unexpected, lambda name: group.one(name, tenant), _unexpected)
+    def results(slot: int) -> tuple[Tensor, ...]:
+        return evaluate(op, _unexpected, lambda name: group.of_slot(name, slot), _unexpected)
 
     if any(isinstance(tensor, Weight) and tensor.name in group.stacked for tensor in reads(op)):
-        columns = zip(*[results(tenant) for tenant in range(group.num_tenants)], strict=True)
+        columns = zip(*[results(slot) for slot in range(group.num_slots)], strict=True)
+        if isinstance(group.stacked, Unplaced):
+            apart = {**group.stacked.apart, **{name: list(each) for name, each in zip(names, columns, strict=True)}}
+            return dataclasses.replace(group, stacked=Unplaced(apart))
         stacked = {**group.stacked, **{name: torch.stack(each) for name, each in zip(names, columns, strict=True)}}
         return dataclasses.replace(group, stacked=stacked)
     return dataclasses.replace(group, shared={**group.shared, **dict(zip(names, results(0), strict=True))})

@@ -148,4 +148,4 @@ def _direction(w: Writer, target: str, rows: Name, num_steps: int, names: list[s
     return w.call(torch.flip, result, (2,)) if backward else result
 
 
-RECURRENT_RULE = Rule(_write)
+RECURRENT_RULE = Rule(_write, may_chain=True)

@@ -27,6 +27,7 @@ class Rule:
     ``exact`` are those whose bits may be the same in any company, in the order in which they are tried; None for the same
     as ``variants``.
     ``shared`` writes the op where all its weights are shared, in the variants ``shared_variants`` besides the plain one.
+    ``may_chain``: on a CPU it may be part of a chain, which is exact.
     ``on_cuda`` are further variants there, all of them exact.
     ``copying`` are those, of both kinds, that keep a copy of the weights.
     """
@@ -36,5 +37,6 @@ class Rule:
     exact: Variants | None = None
     shared: Write | None = None
     shared_variants: tuple[str, ...] = ()
+    may_chain: bool = False
     on_cuda: Variants = lambda graph, op: ()
     copying: frozenset[str] = frozenset()

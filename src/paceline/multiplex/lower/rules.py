@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
+from paceline.multiplex.lower.chain import TABLE
 from paceline.multiplex.lower.conv import CONV1D, CONV2D
 from paceline.multiplex.lower.embedding import EMBEDDING_RULE
 from paceline.multiplex.lower.linear import LINEAR, MATMUL
@@ -13,6 +14,7 @@ from paceline.multiplex.lower.norm import GROUP_NORM, LAYER_NORM
 from paceline.multiplex.lower.pointwise import POINTWISE_RULE
 from paceline.multiplex.lower.recurrent import RECURRENT_RULE
 from paceline.multiplex.lower.rule import Rule, Write
+from paceline.multiplex.lower.runs import fits
 from paceline.multiplex.lower.shape import as_it_is, expand
 from paceline.multiplex.lower.writer import Writer
 from paceline.multiplex.op import Graph, Op, Value, Weight, reads
@@ -72,6 +74,8 @@ def variants(
         found = (rule.exact if exact and rule.exact is not None else rule.variants)(graph, op)
         if on_cuda:
             found += rule.on_cuda(graph, op)
+    if rule.may_chain and not on_cuda and fits(graph, op):
+        found = (TABLE, *found) if exact else (*found, TABLE)
     return found if copies else tuple([each for each in found if each not in rule.copying])
 
 

@@ -1,0 +1,2 @@
+#define PACELINE_LEVEL paceline_avx2
+#include "run.h"

@@ -1,0 +1,2 @@
+#define PACELINE_LEVEL paceline_avx512
+#include "run.h"

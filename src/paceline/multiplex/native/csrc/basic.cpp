@@ -1,0 +1,2 @@
+#define PACELINE_LEVEL paceline_basic
+#include "run.h"
