@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BUDGETS = {
-    "cli": 1650,  # every option's text, default and environment name is a line of its own; a third is `paceline sql`
+    "cli": 2950,  # every option's text, default and environment name is a line of its own; two fifths are `paceline adapt`, a quarter `paceline sql`
     "server": 3100,  # two protocols; the error contract and its bounds: a third of it is what hostile input needs
     "llm": 10200,  # two runners, CUDA kernels, a safetensors reader, a template sandbox; speculation, its policies and their simulator are half
     "sql": 6500,  # a query compiler, a planner with kernels, a client that survives servers, a store, two engines: four parts of 1,200 to 2,000
     "multiplex": 9050,  # capture by three ways into a form of its own, a compiler of stacked kernels and of chains, a scheduler, a process: four parts of 1,300 to 2,600
     "streaming": 2500,
-    "transfer": 2000,
+    "transfer": 5300,  # files from three libraries, hostile pictures, a training that resumes bit for bit, ranking, pruning and a report: five parts of 900 to 1,200
     "decision": 650,
     "sim": 450,
 }

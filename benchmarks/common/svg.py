@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Curves in one frame. ``marks`` are vertical lines with a text."""
+    """Curves in one frame. ``marks`` are vertical lines with a text; ``x_names`` stand at x = 1, 2, … in place of numbers."""
 
     title: str
     x_label: str
@@ -34,6 +34,7 @@ class Chart:
     lines: Sequence[Line]
     log_y: bool = False
     marks: Sequence[tuple[float, str]] = ()
+    x_names: Sequence[str] = ()
 
 
 def figure(charts: Sequence[Chart], *, columns: int, size: tuple[float, float] = (430.0, 300.0)) -> str:
@@ -71,6 +72,7 @@ def _legend(lines: Sequence[Line], width: float, top: float) -> tuple[list[str],
 def _chart(chart: Chart, width: float, height: float) -> Iterator[str]:
     points = [point for line in chart.lines for point in line.points if _drawable(point, chart.log_y)]
     points += [(x, points[0][1]) for x, _ in chart.marks if points]
+    points += [(float(x), points[0][1]) for x in range(1, len(chart.x_names) + 1) if points]
     yield f"<text x='{MARGIN_LEFT:g}' y='19' font-weight='bold'>{escape(chart.title)}</text>"
     if not points:
         return
@@ -110,10 +112,13 @@ def _axes(chart: Chart, x_scale: _Scale, y_scale: _Scale, width: float, height: 
         y = y_scale(value)
         yield f"<path d='M{MARGIN_LEFT:g} {y:.1f}H{right:g}' stroke='{FAINT}'/>"
         yield f"<text x='{MARGIN_LEFT - 6:g}' y='{y + 4:.1f}' text-anchor='end' font-size='11'>{value:g}</text>"
-    for value in x_scale.ticks():
+    named: dict[float, str] = dict(enumerate(map(escape, chart.x_names), 1)) or {
+        value: f"{value:g}" for value in x_scale.ticks()
+    }
+    for value, name in named.items():
         x = x_scale(value)
         yield f"<path d='M{x:.1f} {bottom:g}v4' stroke='{INK}'/>"
-        yield f"<text x='{x:.1f}' y='{bottom + 17:g}' text-anchor='middle' font-size='11'>{value:g}</text>"
+        yield f"<text x='{x:.1f}' y='{bottom + 17:g}' text-anchor='middle' font-size='11'>{name}</text>"
     yield f"<path d='M{MARGIN_LEFT:g} {MARGIN_TOP:g}V{bottom:g}H{right:g}' fill='none' stroke='{INK}'/>"
     centre = (MARGIN_LEFT + right) / 2
     yield f"<text x='{centre:g}' y='{height - 9:g}' text-anchor='middle'>{escape(chart.x_label)}</text>"

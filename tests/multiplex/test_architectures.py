@@ -14,6 +14,7 @@ CASES = {
     "encoder": ({"width": 8, "num_heads": 2, "num_blocks": 2}, (2, 5, 8), (2, 5, 8)),
     "resnet": ({"channels": (4, 8), "num_outputs": 3}, (2, 3, 8, 8), (2, 3)),
     "adapted": ({"base_options": {"channels": (4, 8)}, "rank": 2}, (2, 3, 8, 8), (2, 10)),
+    "adapted_backbone": ({"arch": "glyphnet", "width": 4, "num_classes": 3}, (2, 3, 32, 32), (2, 3)),
 }
 
 

@@ -6,9 +6,9 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from paceline.errors import ConfigError, PacelineError, RejectedError, ResourceError
+from paceline.errors import ConfigError, ExecutionError, PacelineError, RejectedError, ResourceError
 
 _USAGE, _RESOURCES = 2, 4
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        complain(_explain(error))
+        complain(_explain(error, given[:1]))
         sys.exit(_exit_code(error))
 
 
@@ -44,35 +44,48 @@ def _missing_module(error: Exception) -> str | None:
     return None if name is None or name.startswith("paceline") else name.partition(".")[0]
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, command: Sequence[str]) -> str:
     if module := _missing_module(error):
         from paceline.cli.doctor import extra_of
 
-        return f"the package {module} is not installed; run: pip install 'paceline[{extra_of(module)}]'"
-    if isinstance(error, ConfigError | RejectedError | ResourceError):
-        from paceline.cli.generate import generate
-        from paceline.cli.serve import serve
-        from paceline.cli.sql import sql
-
-        commands = (serve, generate, sql)
-        return as_options(str(error), {name for command in commands for name in inspect.signature(command).parameters})
+        extra = extra_of(module, "transfer" if command == ["adapt"] else None)
+        return f"the package {module} is not installed; run: pip install 'paceline[{extra}]'"
+    if isinstance(error, ConfigError | ExecutionError | RejectedError | ResourceError):
+        return as_options(str(error), _options(command))
     if isinstance(error, PacelineError):
         return str(error)
     return f"unexpected {type(error).__name__}: {error}; run again with --debug to see where"
 
 
-def as_options(text: str, parameters: Container[str]) -> str:
+def _options(command: Sequence[str]) -> dict[str, str]:
+    """The option that sets each field, of the command at work and of those that take the same."""
+    if command == ["adapt"]:
+        from paceline.cli.adapt import COMMANDS, OTHER_NAMES
+
+        return _named(*COMMANDS) | OTHER_NAMES
+    from paceline.cli.generate import generate
+    from paceline.cli.serve import serve
+    from paceline.cli.sql import sql
+
+    return _named(serve, generate, sql)
+
+
+def _named(*commands: Callable[..., None]) -> dict[str, str]:
+    names = {name for command in commands for name in inspect.signature(command).parameters}
+    return {name: f"--{name.replace('_', '-')}" for name in names}
+
+
+def as_options(text: str, options: Mapping[str, str]) -> str:
     """Names of fields as the options that set them: any with an underscore, and "… must be" at the start.
 
-    >>> as_options("draft must end before drain_timeout_s: the draft stops", ["draft", "drain_timeout"])
-    '--draft must end before --drain-timeout: the draft stops'
+    >>> as_options("draft must end before drain_timeout_s: it stops", {"draft": "--draft", "drain_timeout": "--drain-timeout"})
+    '--draft must end before --drain-timeout: it stops'
     """
 
     def option(found: re.Match[str]) -> str:
         word = found[0]
-        name = word if word in parameters else word.removesuffix("_s")
+        name = word if word in options else word.removesuffix("_s")
         opens = found.start() == 0 and text.startswith(" must", found.end())
-        named = name in parameters and ("_" in name or opens)
-        return "--" + name.replace("_", "-") if named else word
+        return options[name] if name in options and ("_" in name or opens) else word
 
     return re.sub(r"[a-z]\w*", option, text)

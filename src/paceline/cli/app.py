@@ -8,6 +8,7 @@ import typer
 
 from paceline import __version__
 from paceline.cli import demo, doctor, generate, serve, simulate, sql
+from paceline.cli.adapt import adapt
 from paceline.cli.sql_cache import WithCache
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ def _paceline(
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("sql", cls=WithCache)(sql.sql)
+app.add_typer(adapt)
 app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

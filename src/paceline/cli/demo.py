@@ -18,11 +18,12 @@ Section = Callable[["Console"], None]  # raises PacelineError if what it shows d
 
 def sections() -> tuple[Section, ...]:
     """What is shown, in this order. A new part adds its line."""
+    from paceline.cli.demo_adapt import show_adapters
     from paceline.cli.demo_language import show_language
     from paceline.cli.demo_multiplex import show_models
     from paceline.cli.demo_sql import show_tables
 
-    return show_language, show_tables, show_models
+    return show_language, show_tables, show_models, show_adapters
 
 
 def demo(debug: o.Debug = False) -> None:

@@ -24,10 +24,15 @@ _PACKAGES = (
     ("duckdb", "duckdb", "sql"), ("httpx2", "httpx2", "sql"), ("numba", "numba", "sql"), ("pyarrow", "pyarrow", "sql"),
     ("sqlglot", "sqlglot", "sql"), ("pandas", "pandas", "spark"), ("pyspark", "pyspark", "spark"),
     ("safetensors", "safetensors", "multiplex"),
+    ("PIL", "pillow", "transfer"), ("sklearn", "scikit-learn", "transfer"),
+    ("torch_pruning", "torch-pruning", "prune"),
+    ("onnx", "onnx", "onnx"), ("onnxruntime", "onnxruntime", "onnx"), ("onnxscript", "onnxscript", "onnx"),
 )  # fmt: skip
 _FOR = {  # extras of single commands: they may be missing
     "sql": "paceline sql", "spark": "paceline sql --engine spark", "multiplex": "paceline serve --models",
+    "transfer": "paceline adapt", "prune": "paceline adapt prune", "onnx": "paceline adapt export",
 }  # fmt: skip
+_SHARED = ("torch", "safetensors")  # every part that computes brings them
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia/version")
@@ -73,13 +78,16 @@ def examine() -> dict[str, Any]:
     }
 
 
-def extra_of(module: str) -> str:
+def extra_of(module: str, preferred: str | None = None) -> str:
     """The extra that brings a module of another package; ``all`` where there is none.
 
-    >>> extra_of("duckdb"), extra_of("no_such_module")
-    ('sql', 'all')
+    ``preferred`` is what the command at work needs. It brings what several parts share, which is listed once, under another extra.
+
+    >>> extra_of("duckdb"), extra_of("no_such_module"), extra_of("torch", "transfer"), extra_of("onnx", "transfer")
+    ('sql', 'all', 'transfer', 'onnx')
     """
-    return next((extra for name, _, extra in _PACKAGES if name == module and extra), "all")
+    extra = next((extra for name, _, extra in _PACKAGES if name == module and extra), "all")
+    return preferred if preferred is not None and module in _SHARED else extra
 
 
 def is_complete(extra: str) -> bool:
@@ -152,18 +160,18 @@ def _print(findings: dict[str, Any]) -> None:
         ("demo model", findings["demo_model"]),
     )
     for name, text in rows:
-        screen.print(f"[bold]{name:15}[/]", end="")
+        screen.print(f"[bold]{name:17}[/]", end="")
         screen.print(text, markup=False, soft_wrap=True)
     for extra in dict.fromkeys(extra for _, _, extra in _PACKAGES):
         entries = [(name, entry) for name, entry in findings["packages"].items() if entry["extra"] == extra]
         text = ", ".join(f"{name} {entry['version'] or _absent(entry)}" for name, entry in entries)
-        screen.print(f"[bold]{f'extra {extra}' if extra else 'core':15}[/]", end="")
+        screen.print(f"[bold]{f'extra {extra}' if extra else 'core':17}[/]", end="")
         screen.print(text, markup=False, soft_wrap=True)
     for fix in findings["fixes"]:
-        screen.print(f"[bold yellow]{'to fix':15}[/]", end="")
+        screen.print(f"[bold yellow]{'to fix':17}[/]", end="")
         screen.print(fix, markup=False, soft_wrap=True)
     for command, offer in findings["offers"].items():
-        screen.print(f"[bold]{'to add':15}[/]", end="")
+        screen.print(f"[bold]{'to add':17}[/]", end="")
         screen.print(f"{offer}   for: {command}", markup=False, soft_wrap=True)
     if not findings["fixes"]:
         screen.print("[green]Nothing is missing.[/] Try: paceline demo")

@@ -27,6 +27,8 @@ Threads = Annotated[int | None, _option(MODEL, "THREADS", "Threads to compute wi
 MaxModelLen = Annotated[int | None, _option(MODEL, "MAX_MODEL_LEN", "Tokens of a prompt and its answer together.", unset="as trained")]
 
 Models = Annotated[str | None, _option(MODELS, "MODELS", "A folder; each folder in it is a model that turns tensors into tensors, served through the Open Inference Protocol.", unset="none")]
+Adapters = Annotated[str | None, _option(MODELS, "ADAPTERS", "A folder; each folder in it is an adapter of 'paceline adapt train'. All share the convolutions of --base, however many they are.", unset="none")]
+Base = Annotated[str | None, _option(MODELS, "BASE", "The network that the adapters were made for: a .safetensors or .pth file.", unset="the one in the package")]
 Numerics = Annotated[Literal["close", "exact"], _option(MODELS, "NUMERICS", "exact: the same bits as alone, whatever runs beside it.")]
 WeightsMemory = Annotated[str, _option(MODELS, "WEIGHTS_MEMORY", "Memory for further copies of weights, by which groups of models run together, per family.")]
 MaxTensorBody = Annotated[str, _option(MODELS, "MAX_TENSOR_BODY", "Size of a request's body with tensors.")]

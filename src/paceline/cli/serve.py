@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -19,6 +21,7 @@ from paceline.cli.console import say, working
 
 if TYPE_CHECKING:
     from paceline.llm.messages import ModelInfo
+    from paceline.server.limits import Limits
     from paceline.server.part import Part
     from paceline.server.port import Supervised
     from paceline.server.serve import ServeOptions
@@ -37,6 +40,8 @@ def serve(
     threads: o.Threads = None,
     max_model_len: o.MaxModelLen = None,
     models: o.Models = None,
+    adapters: o.Adapters = None,
+    base: o.Base = None,
     numerics: o.Numerics = "close",
     weights_memory: o.WeightsMemory = "256MiB",
     max_tensor_body: o.MaxTensorBody = "64MiB",
@@ -79,25 +84,20 @@ def serve(
     Try it without a model of your own: paceline serve --demo
     """
     began = time.monotonic()
-    if (model is not None and demo) or (model is None and not demo and models is None):
-        raise typer.BadParameter("give a MODEL (a folder or a hub id), --demo or --models", param_hint="MODEL")
-    from paceline.cli.model import parse_size
-    from paceline.server.limits import Limits
-    from paceline.server.serve import ServeOptions
-
-    keys = tuple(secrets.token_urlsafe(24) if key == "auto" else key for key in api_key or ())
-    limits = Limits(
-        body_bytes=parse_size(max_body, "--max-body"), tensor_bytes=parse_size(max_tensor_body, "--max-tensor-body"),
+    has_language, has_tensors = model is not None or demo, models is not None or adapters is not None
+    _require_one_model(model is not None, demo, has_tensors)
+    limits = _limits(
+        max_body, max_tensor_body,
         max_samples=max_samples, max_prompts=max_prompts, max_connections=max_connections, write_stall_s=write_stall,
         request_timeout_s=request_timeout, header_timeout_s=header_timeout, drain_timeout_s=drain_timeout,
     )  # fmt: skip
-    options = ServeOptions(
-        host=host, port=port, api_keys=keys, insecure=insecure, allowed_hosts=tuple(allowed_host or ()),
+    options = _options(
+        host=host, port=port, api_key=api_key, insecure=insecure, allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()), open_metrics=open_metrics, metrics_compat=metrics_compat,
         limits=limits, log_format=log_format, log_level=log_level,
     )  # fmt: skip
     served = []
-    if model is not None or demo:
+    if has_language:
         served.append(_language(
             model, name, kv_memory, dtype=dtype, quantize=quantize, device=device, runner=runner, threads=threads,
             max_model_len=max_model_len, max_num_seqs=max_num_seqs, max_batched_tokens=max_batched_tokens,
@@ -105,9 +105,32 @@ def serve(
             draft=draft, max_draft=max_draft, share_outputs=share_outputs,
             max_queued_requests=max_queued_requests, max_queued_tokens=max_queued_tokens,
         ))  # fmt: skip
-    if models is not None:
-        served.append(_models(models, weights_memory, threads, device=device, numerics=numerics))
-    raise typer.Exit(_run(options, served, began=began, quiet=quiet, as_json=as_json))
+    with tempfile.TemporaryDirectory(prefix="paceline-adapters-") as made:
+        if has_tensors:
+            found = _folders(models, adapters, base, Path(made))
+            served.append(_models(found, weights_memory, threads, device=device, numerics=numerics))
+        raise typer.Exit(_run(options, served, began=began, quiet=quiet, as_json=as_json))
+
+
+def _require_one_model(is_named: bool, demo: bool, has_tensors: bool) -> None:
+    if (is_named and demo) or not (is_named or demo or has_tensors):
+        wanted = "give a MODEL (a folder or a hub id), --demo, --models or --adapters"
+        raise typer.BadParameter(wanted, param_hint="MODEL")
+
+
+def _limits(max_body: str, max_tensor_body: str, **bounds: Any) -> Limits:
+    from paceline.cli.model import parse_size
+    from paceline.server.limits import Limits
+
+    body, tensors = parse_size(max_body, "--max-body"), parse_size(max_tensor_body, "--max-tensor-body")
+    return Limits(body_bytes=body, tensor_bytes=tensors, **bounds)
+
+
+def _options(api_key: Sequence[str] | None, **chosen: Any) -> ServeOptions:
+    from paceline.server.serve import ServeOptions
+
+    keys = tuple(secrets.token_urlsafe(24) if key == "auto" else key for key in api_key or ())
+    return ServeOptions(api_keys=keys, **chosen)
 
 
 class _Served(NamedTuple):
@@ -136,17 +159,29 @@ def _language(model: str | None, name: str | None, kv_memory: str | None, **opti
     )
 
 
-def _models(folder: str, weights_memory: str, threads: int | None, **options: Any) -> _Served:
-    from paceline.cli.model import model_folders, parse_size
+def _folders(models: str | None, adapters: str | None, base: str | None, made: Path) -> dict[str, Path]:
+    """Folders of models by name; those of adapters are written into ``made``."""
+    from paceline.cli.model import model_folders
+
+    found = {} if models is None else model_folders(models)
+    if adapters is None:
+        return found
+    from paceline.cli.serve_adapters import host_adapters, joined
+
+    return joined(found, host_adapters(adapters, base, made))
+
+
+def _models(folders: dict[str, Path], weights_memory: str, threads: int | None, **options: Any) -> _Served:
+    from paceline.cli.model import parse_size
     from paceline.multiplex.config import MultiplexConfig
     from paceline.multiplex.remote import MultiplexProcess
     from paceline.server.inference_part import open_inference
 
     memory = parse_size(weights_memory, "--weights-memory")
     config = MultiplexConfig(memory_budget=memory, threads=1 if threads is None else threads, **options)
-    engine = MultiplexProcess(model_folders(folder), config)
+    engine = MultiplexProcess(folders, config)
     return _Served(
-        folder,
+        "one model" if len(folders) == 1 else f"{len(folders)} models",
         engine,
         open=lambda options: open_inference(options, engine),
         facts=lambda url: {"models_url": f"{url}/v2", "models": sorted(engine.models)},

@@ -1,10 +1,11 @@
 """Small networks by name: what benchmarks and the demo run, and what a model folder may name instead of a graph.
 
-Each is a stem, blocks and a head, so that adapters can be put behind the blocks of any of them. Weights are random;
+Each is a stem, blocks and a head, so that adapters can be put behind the blocks of any of them; ``adapted_backbone`` alone is
+another part's, see ``paceline.transfer.hosted``. Weights are random;
 R stands for rows, T for steps, H and W for height and width.
 
 >>> sorted(ARCHITECTURES)
-['adapted', 'encoder', 'lstm', 'mlp', 'resnet']
+['adapted', 'adapted_backbone', 'encoder', 'lstm', 'mlp', 'resnet']
 >>> build("mlp", width=32, num_outputs=10)(torch.zeros(3, 32)).shape
 torch.Size([3, 10])
 """

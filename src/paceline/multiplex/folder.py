@@ -162,9 +162,7 @@ def _check(graph: Graph, weights: Mapping[str, torch.Tensor]) -> None:
         raise ModelError("the graph is not as this version writes it: save the model again")
 
 
-def _made(
-    description: _OfArchitecture, weights: dict[str, torch.Tensor]
-) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+def _made(description: _OfArchitecture, weights: dict[str, torch.Tensor]) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """The network that a description names, with the folder's weights, and inputs for it. Raises ModelError."""
     if _largest(description.options) > MAX_OPTION:
         raise ModelError(f"an option of the architecture is larger than {MAX_OPTION}")

@@ -79,7 +79,9 @@ class _Options:
 
     def _object(self, value: Any) -> Any:
         mro = type(value).__mro__
-        plain = hasattr(value, "__dict__") and not any({"__new__", "__slots__"} & vars(each).keys() for each in mro[:-1])
+        plain = hasattr(value, "__dict__") and not any(
+            {"__new__", "__slots__"} & vars(each).keys() for each in mro[:-1]
+        )
         if not plain:  # it may hold more than its fields tell, as what is written in C does
             raise _Unknown
         if id(value) in self._objects:

@@ -1,0 +1,1 @@
+"""Networks that are adapted, with torchvision's names of their tensors."""

@@ -1,0 +1,5 @@
+"""python -m training.vision"""
+
+from training.vision.make import main
+
+main()
