@@ -1,0 +1,1 @@
+"""Pixels of a drive; needs Pillow."""

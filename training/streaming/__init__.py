@@ -1,0 +1,1 @@
+"""Makes the detectors that `paceline.streaming` brings along."""

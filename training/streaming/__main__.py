@@ -1,0 +1,5 @@
+"""python -m training.streaming"""
+
+from training.streaming.make import main
+
+main()
