@@ -250,7 +250,7 @@ def filled(tmp_path: Path) -> Cells:
     cells.put("adapter-bytes", {GOAL_ADAPTER: 200_000})
     cells.put("tenants", {"tenants": 1000, "bytes": 400_000_000})
     cells.put("speed/small", {GATED: [2.0, 2.0], CEILING: [1.0, 1.0]})
-    cells.put("speed/large", {GATED: [1.0, 1.0], "plain torch": [1.0, 1.0]})
+    cells.put("speed/large", {GATED: [1.0, 1.0], CEILING: [0.5, 0.5], "plain torch": [1.0, 1.0]})
     return cells
 
 

@@ -8,13 +8,11 @@ from typing import Final, NamedTuple
 
 from paceline.transfer.compare import BASELINES, CEILING, FLOOR
 from paceline.transfer.fit.options import FitOptions
-from paceline.transfer.methods import METHODS
 
 TARGETS: Final = ("typefaces", "weights", "procedural")
 SHOTS: Final = (5, 20, 100)
-_FURTHER: Final = tuple(name for name in METHODS if name not in BASELINES)
-ALL_METHODS: Final = (*BASELINES, *_FURTHER)
-BEST: Final = _FURTHER[-1] if _FURTHER else "lora"  # what the quick form runs as ours beside ``affine``
+ALL_METHODS: Final = BASELINES
+BEST: Final = "affine_lora"  # what the quick form runs as ours beside ``affine``
 GATED: Final = "affine"  # the method whose networks are masked, cut, folded and served
 
 GOAL_TARGET, GOAL_SHOTS, FEW_SHOTS = "typefaces", 100, 5

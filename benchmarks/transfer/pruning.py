@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from paceline.transfer.batches import Labelled
 from paceline.transfer.evaluate import evaluate
 from paceline.transfer.fold import fold
 from paceline.transfer.prune.cost import num_macs, num_parameters
-from paceline.transfer.prune.cut import PruneOptions, prune
+from paceline.transfer.prune.cut import PruneOptions
+from paceline.transfer.prune.gradual import prune_further, rounds
 from paceline.transfer.prune.pruned import PrunedInfo, load_pruned, save_pruned
 from paceline.transfer.shrink import healed
 
@@ -42,14 +42,15 @@ def measure_pruning(work: Work) -> None:
 
 
 def cut(protocol: Protocol, share: float, seed: int, folder: Path) -> dict[str, Any]:
-    """One network cut to ``share`` of its multiplications, before and after it has learned back."""
+    """One network cut to ``share`` of its multiplications, in rounds; before and after it has learned back from the last."""
     sets, preprocessing = data(protocol, GOAL_TARGET, protocol.net_shots, seed), base().preprocessing
     net = fold(kept_net(protocol, seed, folder))
     batches = Labelled(some(sets.train, protocol.num_ranked), preprocessing)
-    small = prune(net, batches, PruneOptions(macs=share))
-    before = evaluate(small, sets.test, preprocessing).top1
-    after = copy.deepcopy(small)
-    healed(after, net, sets.train, preprocessing, num_epochs=protocol.heal_epochs, seed=seed)
+    before, after = 0.0, net
+    for part in rounds(share):
+        after = prune_further(after, net, batches, PruneOptions(macs=part))
+        before = evaluate(after, sets.test, preprocessing).top1
+        healed(after, net, sets.train, preprocessing, num_epochs=protocol.heal_epochs, seed=seed)
     return {
         "whole": evaluate(net, sets.test, preprocessing).top1,
         "before": before,

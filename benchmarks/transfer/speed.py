@@ -62,7 +62,11 @@ def _large(protocol: Protocol) -> dict[str, list[float]]:
         plain.epoch(x, labels, LARGE_BATCH)
         return num / (time.monotonic() - began)
 
-    arms = {GATED: lambda: _rate(large, train, GATED, LARGE_BATCH), PLAIN: plain_rate}
+    arms = {
+        GATED: lambda: _rate(large, train, GATED, LARGE_BATCH),
+        CEILING: lambda: _rate(large, train, CEILING, LARGE_BATCH),
+        PLAIN: plain_rate,
+    }
     return _rates(arms, protocol.large_rounds)
 
 
@@ -100,6 +104,7 @@ def speed_of(cells: Cells) -> dict[str, Any] | None:
         return None
     return {
         "affine_over_full": ratio(small[GATED], small[CEILING]),
+        "resnet50_affine_over_full": ratio(large[GATED], large[CEILING]),
         "resnet50_over_plain": ratio(large[GATED], large[PLAIN]),
         "pictures_per_s": {
             **{f"glyphnet {name}": statistics.median(rates) for name, rates in small.items()},

@@ -31,7 +31,7 @@ def compare(
     method: a.Methods = None,
     from_stage: a.From = "stem",
     epochs: a.Epochs = 12,
-    batch_size: a.BatchSize = 64,
+    batch_size: a.BatchSize = 32,
     flip: a.Flip = False,
     seeds: a.Seeds = 1,
     val: a.Val = 0.15,

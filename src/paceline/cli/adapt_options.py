@@ -35,7 +35,7 @@ Pictures = Annotated[list[Path], _argument("PICTURE", "Picture files, or folders
 Base = Annotated[str | None, _option(NETWORK, "The pre-trained network: a .safetensors or .pth file, or 'embedded'.", "--base", metavar="FILE", envvar="PACELINE_ADAPT_BASE", unset="the one in the package")]
 TrainedBase = Annotated[str | None, _option(NETWORK, "The pre-trained network that the adapter was made for.", "--base", metavar="FILE", envvar="PACELINE_ADAPT_BASE", unset="where it was in training")]
 Arch = Annotated[str | None, _option(NETWORK, "Its architecture, such as resnet50.", "--arch", metavar="NAME", unset="what its tensors say")]
-Gate = Annotated[str, _option(NETWORK, "What is learned in it: affine, out, lora, full, dynamic; none: only the head.", "--gate", metavar="NAME")]
+Gate = Annotated[str, _option(NETWORK, "What is learned in it: affine, out, lora, affine_lora, full, dynamic; none: only the head.", "--gate", metavar="NAME")]
 From = Annotated[str, _option(NETWORK, "The first stage with gates, such as layer3; later is faster.", "--from", metavar="STAGE")]
 
 Epochs = Annotated[int, _option(TRAINING, "Passes over the pictures, once the head is fitted.", "--epochs")]

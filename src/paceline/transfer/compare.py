@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from paceline.transfer.pictures.pictures import Pictures
 
 FLOOR, CEILING = "probe", "full_finetune"  # between which the gap lies
-BASELINES: Final = (FLOOR, "affine", "out", "full", "lora", "dynamic", CEILING, "scratch")
+BASELINES: Final = (FLOOR, "affine", "out", "full", "lora", "affine_lora", "dynamic", CEILING, "scratch")
 
 _STUDENT: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101,

@@ -39,7 +39,7 @@ class AdaptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     Parameters
     ----------
     base : file of the pre-trained network, or what ``load_backbone`` returned; None or "embedded" is the one in this package
-    gate : "affine", "out", "lora", "full" or "dynamic"; None learns the head alone
+    gate : "affine", "out", "lora", "affine_lora", "full" or "dynamic"; None learns the head alone
     from_stage : the first stage with gates, such as "layer3": later is faster, and learns less
     epochs : passes over the pictures, behind those of the head alone
     learning_rate : of the gates; None: the gate's own, checked on the first steps
@@ -47,7 +47,7 @@ class AdaptClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     flip : every other picture is mirrored; not where left and right differ in meaning
     validation : share of the pictures by which the best epoch is chosen, unless the folder has a val/
     seed : of everything random
-    options : further fields of ``FitOptions`` by name, such as {"batch_size": 32, "l1": 0.1}
+    options : further fields of ``FitOptions`` by name, such as {"batch_size": 64, "l1": 0.1}
 
     Attributes: ``classes_`` [K], ``history_`` of the training, ``net_`` (an ``AdaptedNet``; a smaller one after ``prune``), ``base_`` (its
     ``Base``; None for a pruned network from a file), ``skipped_`` (files that could not be read, and why).

@@ -57,15 +57,26 @@ def prepare(net: AdaptedNet, method: Method) -> AdaptedNet:
     return net
 
 
+_HEAD_SHARE = 0.3  # a head at the gates' own rate loses at once what it was fitted to
+
 METHODS: Final[Registry[Method]] = Registry("method")
+
+
+def _gated(gate: str, summary: str, learning_rate: float = 1e-2) -> Method:
+    return Method(
+        name=gate, summary=summary, trains="gates", gate=gate, learning_rate=learning_rate, head_share=_HEAD_SHARE
+    )
+
+
 for _method in (
     Method(name="probe", summary="the head alone", trains="head"),
-    Method(name="affine", summary="scale and shift of each channel", trains="gates", gate="affine", learning_rate=1e-2),
-    Method(name="out", summary="scale of each filter", trains="gates", gate="out", learning_rate=1e-2),
-    Method(name="full", summary="scale of each slice of a filter", trains="gates", gate="full", learning_rate=1e-2),
-    Method(name="lora", summary="low-rank correction", trains="gates", gate="lora", learning_rate=3e-3),
-    Method(name="dynamic", summary="scale by the picture", trains="gates", gate="dynamic", learning_rate=1e-2),
-    Method(name="full_finetune", summary="everything", trains="all", learning_rate=1e-3),
+    _gated("affine", "scale and shift of each channel"),
+    _gated("out", "scale of each filter"),
+    _gated("full", "scale of each slice of a filter"),
+    _gated("lora", "low-rank correction", learning_rate=5e-3),
+    _gated("affine_lora", "scale, shift and low-rank correction"),
+    _gated("dynamic", "scale by the picture"),
+    Method(name="full_finetune", summary="everything", trains="all", learning_rate=7e-4),
     Method(name="scratch", summary="everything, from nothing", trains="all", pretrained=False, learning_rate=3e-3),
 ):
     METHODS.register(_method.name, _method)

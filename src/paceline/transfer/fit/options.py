@@ -21,8 +21,8 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     epochs: int = 12  # of everything that is learned together, behind the head's own
-    head_epochs: int = 1  # passes through the frozen network whose features the head is fitted to, each augmented anew
-    batch_size: int = 64
+    head_epochs: int = 4  # passes through the frozen network whose features the head is fitted to, each augmented anew
+    batch_size: int = 32
     learning_rate: float | None = None  # None: the method's own
     check_learning_rate: bool = True  # try rates near it on the first steps
     weight_decay: float = 1e-2  # of kernels and the head; gates and norms have none

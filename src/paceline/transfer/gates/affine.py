@@ -27,8 +27,12 @@ class Affine(Gate):
         self.shift = nn.Parameter(torch.zeros(unit.conv.out_channels))
 
     def forward(self, unit: Unit, x: Tensor) -> Tensor:
+        return self.normed(unit, unit.conv(x))
+
+    def normed(self, unit: Unit, y: Tensor) -> Tensor:
+        """What the norm gives for this input, scaled and shifted: [B, O, H, W] -> [B, O, H, W]"""
         norm, scale = unit.frozen_norm, self.scale()
-        return norm.scaled(unit.conv(x), norm.weight * scale, norm.bias * scale + self.shift)
+        return norm.scaled(y, norm.weight * scale, norm.bias * scale + self.shift)
 
     def scale(self) -> Tensor:
         return 1.0 + self.scale_delta
