@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -173,3 +176,27 @@ def test_like_refuses_a_twin_that_computes_something_else() -> None:
     with pytest.raises(NotCapturable, match="something else"):
         captured.like(second, (torch.randn(2, 8),))
     assert captured.like(other, (torch.randn(2, 8),)) is None
+
+
+class Meanwhile(nn.Module):
+    """Whenever it runs, traced or not, another thread does something."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.act = act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        thread = threading.Thread(target=self.act)
+        thread.start()
+        thread.join()
+        return self.layer(x)
+
+
+def test_a_model_that_another_thread_runs_meanwhile_stays_out_of_the_trace() -> None:
+    other, x = nn.Sequential(nn.Linear(3, 5), nn.ReLU()), torch.randn(2, 3)
+    made: list[torch.Tensor] = []
+    captured = capture(Meanwhile(lambda: made.append(other(x))).eval(), (torch.zeros(1, 4),))
+    assert [op.target for op in captured.graph.ops] == ["aten.linear.default"]
+    assert len(made) == 4  # once while traced, then compared on the example, on 1 row and on 3
+    assert all(each.equal(other(x)) for each in made)

@@ -6,15 +6,18 @@ import contextlib
 import functools
 import io
 import logging
+import threading
 import warnings
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.fx import _symbolic_trace
 from torch.nn import functional
 from torch.nn.modules import transformer
 
+_PER_PROCESS: Final = threading.RLock()
 _LOGGERS: Final = ("torch.fx.experimental.symbolic_shapes", "torch._dynamo", "torch.export", "torch._export")
 
 
@@ -22,10 +25,11 @@ _LOGGERS: Final = ("torch.fx.experimental.symbolic_shapes", "torch._dynamo", "to
 def plain(model: nn.Module) -> Iterator[None]:
     """Inside, nothing is fused or learned, and the tracer's warnings are kept from the user.
 
-    Not for several threads at once: torch keeps the switch for fused attention, Python that for warnings, per process.
+    One thread at a time: torch keeps the switch for fused attention, Python that for warnings, per process.
     """
     attention = [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_PER_PROCESS)
         stack.enter_context(torch.no_grad())
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))  # torch.export prints what it could not finish
         stack.enter_context(warnings.catch_warnings())
@@ -33,10 +37,35 @@ def plain(model: nn.Module) -> Iterator[None]:
         for name in _LOGGERS:
             stack.enter_context(_quiet(logging.getLogger(name)))
         stack.enter_context(unfused())
+        stack.enter_context(_unnoticed_by_other_threads())
         stack.enter_context(_replaced(transformer, "_detect_is_causal_mask", _told_causal))
         for module in attention:
             stack.enter_context(_replaced(module, "forward", functools.partial(attend, module)))
         yield
+
+
+@contextlib.contextmanager
+def _unnoticed_by_other_threads() -> Iterator[None]:
+    """Inside, what a tracer puts in the place of ``nn.Module``'s methods acts in this thread alone.
+
+    torch replaces them for the whole process, so a model that another thread runs meanwhile would end up in the trace.
+    """
+    patch, tracing = _symbolic_trace._Patcher.patch_method, threading.get_ident()
+
+    def patch_method(patcher: Any, owner: type, name: str, new: Callable[..., Any], deduplicate: bool = True) -> None:
+        before = getattr(owner, name)
+
+        @functools.wraps(new)
+        def chosen(*args: Any, **keywords: Any) -> Any:
+            return (new if threading.get_ident() == tracing else before)(*args, **keywords)
+
+        patch(patcher, owner, name, chosen, deduplicate)
+
+    _symbolic_trace._Patcher.patch_method = patch_method  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        _symbolic_trace._Patcher.patch_method = patch  # type: ignore[method-assign]
 
 
 def _told_causal(mask: torch.Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
