@@ -68,7 +68,7 @@ TINY = replace(
     test_shots=1,
     net_shots=2,
     net_seeds=(0, 1),
-    num_ranked=20,
+    num_ranked=40,
     num_masked=20,
     cut_shares=(0.7,),
     cut_seeds=(0,),
@@ -239,7 +239,7 @@ def filled(tmp_path: Path) -> Cells:
     for seed, scores in enumerate(((0.1, 0.2, 0.3), (0.1, 0.3, 0.2))):
         masked = {"taylor": {"0.1": 0.5, "0.2": 0.4}, "gamma": {"0.1": 0.3, "0.2": 0.2}}
         cells.put(f"masking/{seed}", {"top1": 0.6, "taylor": {"conv1": scores}, "masked": masked})
-    cells.put("irrelevant/0", {"top1": 0.9, "recall": {"taylor": {"half": 0.95, "third": 0.8}}})
+    cells.put("irrelevant/0", {"top1": 0.9, "recall": {"separation": {"half": 0.95, "third": 0.8}}})
     for share in (1.0, *CUT_GOALS):
         cut = {"whole": 0.6, "before": 0.3, "after": 0.59, "macs": 100 * share, "bytes": 10, "parameters": 5}
         cells.put(f"pruning/{share:g}/0", cut)

@@ -13,7 +13,7 @@ _SHOT_COLOURS = dict(zip(SHOTS, ("#6baed6", "#3182bd", "#e6550d"), strict=True))
 _ASIDE = 0.1
 _CRITERIA = {
     "random": "#bdbdbd", "weight_l1": "#8c6d31", "gamma": "#3182bd", "magnitude": "#756bb1", "activation": "#31a354",
-    "fisher": "#fdae6b", "taylor": "#e6550d",
+    "fisher": "#fdae6b", "taylor": "#e6550d", "separation": "#636363",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common.cells import Cells
 from benchmarks.transfer.accuracy import base, options
-from benchmarks.transfer.data import pictures, some
+from benchmarks.transfer.data import pictures
 from benchmarks.transfer.intervals import mean_interval
 from benchmarks.transfer.protocol import GATED, Protocol
 from benchmarks.transfer.work import Job, Work
@@ -44,7 +44,7 @@ def find(protocol: Protocol, seed: int) -> dict[str, Any]:
     method = METHODS[GATED]
     net = method.make(wide, len(train.classes), seed=seed)
     fit(net, train, val, method, options(protocol, seed), preprocessing=PREPROCESSING)
-    batches = Labelled(some(train, protocol.num_ranked), PREPROCESSING)
+    batches = Labelled(train, PREPROCESSING)
     return {
         "top1": evaluate(net, test, PREPROCESSING).top1,
         "recall": {

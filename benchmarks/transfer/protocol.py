@@ -94,10 +94,10 @@ QUICK: Final = Protocol(
     cut_shares=(0.7, 0.5),
     cut_seeds=(0,),
     planted_seeds=(0, 1),
-    num_rounds=21,
-    speed_rounds=5,
+    num_rounds=15,
+    speed_rounds=4,
     speed_pictures=256,
-    large_rounds=7,
+    large_rounds=6,
     large_pictures=16,
     num_held=100,
 )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import f_oneway
 from torch.nn import functional
 
 from paceline.errors import ConfigError, ExecutionError
 from paceline.transfer.criteria import CRITERIA, gate_gradients
 from paceline.transfer.rank import rank
+from paceline.transfer.tap import tapped
 from tests.transfer.small_net import batches, small_net
 
 
@@ -105,3 +108,32 @@ def test_a_network_of_nans_is_told() -> None:
         net.head.weight.fill_(torch.nan)
     with pytest.raises(ExecutionError, match="not finite"):
         rank(net, batches())
+
+
+def test_separation_is_the_f_of_an_analysis_of_variance() -> None:
+    net, found = small_net(), []
+    given = batches(24, 8)
+    ranking = rank(net, given, "separation")
+    with torch.no_grad(), tapped(net.backbone, {"layer1.0.conv2": lambda y: found.append(y.clone()) or y}):
+        for x, _ in given:
+            net(x)
+    values = torch.cat(found).clamp(min=0).mean((2, 3)).double().numpy()
+    labels = torch.cat([labels for _, labels in given]).numpy()
+    wanted = f_oneway(*(values[labels == label] for label in np.unique(labels))).statistic
+    np.testing.assert_allclose(ranking.scores["layer1.0.conv2"], wanted, rtol=1e-5)
+
+
+def test_separation_finds_the_channel_that_tells_classes_apart() -> None:
+    net = small_net()
+    with torch.no_grad():
+        net.backbone.units[0].conv.weight[3:].zero_()  # dead channels tell nothing
+    scores = rank(net, batches(24, 8), "separation").scores[net.backbone.units[0].name]
+    assert min(scores[:3]) > 0
+    assert set(scores[3:]) == {0.0}
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
+def test_separation_needs_classes_and_more_pictures_than_those(labels: list[int]) -> None:
+    ((x, _),) = batches(3, 3)
+    with pytest.raises(ConfigError, match="two classes and more pictures than classes"):
+        rank(small_net(), [(x, torch.tensor(labels))], "separation")

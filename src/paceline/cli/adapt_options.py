@@ -55,7 +55,7 @@ Test = Annotated[float, _option(PICTURES, "Share kept aside for the figures at t
 Part = Annotated[Literal["auto", "train", "val", "test", "all"], _option(PICTURES, "Which of the pictures; auto: those for testing, or all of a folder that was not trained on.", "--part")]
 Top = Annotated[int, _option(OUTPUT, "Classes named for each picture.", "--top", min=1)]
 
-Criterion = Annotated[str, _option(CHANNELS, "What makes a channel matter: taylor, fisher, activation, magnitude, gamma; for comparison weight_l1, random.", "--criterion", metavar="NAME")]
+Criterion = Annotated[str, _option(CHANNELS, "What makes a channel matter: taylor, fisher, separation, activation, magnitude, gamma; for comparison weight_l1, random.", "--criterion", metavar="NAME")]
 Against = Annotated[list[Path] | None, _option(CHANNELS, "An adapter that was trained with another --seed: says how far the rankings agree. Repeatable.", "--against", metavar="ADAPTER", unset="none")]
 NumChannels = Annotated[int, _option(CHANNELS, "Channels that are printed.", "--num", "-n", min=1)]
 RankingFile = Annotated[Path | None, _option(CHANNELS, "Write all scores to this .json file.", "--out", "-o", metavar="FILE", unset="none")]

@@ -1,6 +1,6 @@
 """Ways to say how much a channel matters. A new one is a function here and a line in the registry.
 
-All but the two baselines see a gate m = 1 at the output y of each unit, y' = m * y, which has the gradient sum(y * dL/dy). So they
+`taylor` and `fisher` see a gate m = 1 at the output y of each unit, y' = m * y, which has the gradient sum(y * dL/dy). So they
 mean the same for every kind of gate, and for none, and they speak of what masking and cutting do: m becomes 0.
 """
 
@@ -52,11 +52,41 @@ def activation(net: AdaptedNet, batches: Batches, generator: torch.Generator) ->
     """Mean over pictures and places of what is left of the output behind a ReLU."""
     sums: Scores = {}
     num = 0
-    with torch.no_grad(), tapped(net.backbone, {unit.name: _adder(unit.name, sums) for unit in net.backbone.units}):
-        for x, _ in batches:
-            net(x)
-            num += len(x)
+    for means, _ in _activations(net, batches):
+        sums = {name: sums.get(name, 0) + values.sum(0) for name, values in means.items()}
+        num += len(next(iter(means.values())))
     return {name: total / num for name, total in sums.items()}
+
+
+def separation(net: AdaptedNet, batches: Batches, generator: torch.Generator) -> Scores:
+    """How far classes lie apart in what is left of the output behind a ReLU: its variance between them over that within (Fisher's F).
+
+    1 is what a channel gets by chance that says nothing of the class. Unlike the others it does not ask what the network makes
+    of a channel, so no head that has learned noise can mislead it, and a channel that few classes need scores low.
+    ConfigError without two classes and a picture more than there are classes.
+    """
+    counts = torch.zeros(net.head.out_features, dtype=torch.float64)
+    sums: Scores = {}  # unit -> [C, O]
+    squares: Scores = {}  # unit -> [O]
+    for means, labels in _activations(net, batches):
+        member = functional.one_hot(labels, len(counts)).double()  # [B, C]
+        counts += member.sum(0)
+        for name, values in means.items():
+            sums[name] = sums.get(name, 0) + member.T @ values
+            squares[name] = squares.get(name, 0) + values.square().sum(0)
+    known = counts > 0
+    num, num_classes = float(counts.sum()), int(known.sum())
+    if num_classes < 2 or num <= num_classes:
+        raise ConfigError(
+            f"separation needs two classes and more pictures than classes; got {num:.0f} of {num_classes}"
+        )
+    scores: Scores = {}
+    for name, of_class in sums.items():
+        explained = (of_class[known].square() / counts[known, None]).sum(0)
+        between = (explained - of_class.sum(0).square() / num).clamp(min=0) / (num_classes - 1)
+        within = (squares[name] - explained).clamp(min=0) / (num - num_classes)
+        scores[name] = torch.where(between > 0, between / within.clamp(min=1e-12), 0.0)
+    return scores
 
 
 def taylor(net: AdaptedNet, batches: Batches, generator: torch.Generator) -> Scores:
@@ -85,6 +115,7 @@ for _name, _criterion in {
     "activation": activation,
     "taylor": taylor,
     "fisher": fisher,
+    "separation": separation,
     "weight_l1": weight_l1,
     "random": chance,
 }.items():
@@ -124,10 +155,18 @@ def _multiplier(name: str, gates: Scores) -> Change:
     return change
 
 
-def _adder(name: str, sums: Scores) -> Change:
+def _activations(net: AdaptedNet, batches: Batches) -> Iterator[tuple[Scores, Tensor]]:
+    """Mean over places of each picture's output behind a ReLU, unit -> [B, O], beside the labels, batch by batch."""
+    means: Scores = {}
+    with torch.no_grad(), tapped(net.backbone, {unit.name: _reader(unit.name, means) for unit in net.backbone.units}):
+        for x, labels in batches:
+            net(x)
+            yield means, labels
+
+
+def _reader(name: str, means: Scores) -> Change:
     def change(y: Tensor) -> Tensor:
-        total = y.clamp(min=0).mean((2, 3)).sum(0)  # in place ReLUs follow, so it is read here
-        sums[name] = sums[name] + total if name in sums else total
+        means[name] = y.clamp(min=0).mean((2, 3)).double()  # in place ReLUs follow, so it is read here
         return y
 
     return change

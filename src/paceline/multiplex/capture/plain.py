@@ -61,7 +61,7 @@ def _unnoticed_by_other_threads() -> Iterator[None]:
 
         patch(patcher, owner, name, chosen, deduplicate)
 
-    _symbolic_trace._Patcher.patch_method = patch_method  # type: ignore[method-assign]
+    _symbolic_trace._Patcher.patch_method = patch_method  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

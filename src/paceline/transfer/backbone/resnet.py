@@ -105,7 +105,8 @@ class _Block(nn.Module):
         for unit in self.path[:-1]:
             y = functional.relu(unit(y), inplace=True)
         y = self.path[-1](y)
-        return functional.relu(y + (x if self.shortcut is None else self.shortcut(x)), inplace=True)
+        y += x if self.shortcut is None else self.shortcut(x)  # the last unit's output is nobody else's
+        return functional.relu(y, inplace=True)
 
 
 def _sizes(

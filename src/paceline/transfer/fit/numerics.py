@@ -8,10 +8,13 @@ from contextlib import AbstractContextManager
 from typing import Final, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paceline.errors import ConfigError
+from paceline.transfer.adapted import AdaptedNet
+from paceline.transfer.backbone.unit import Unit
 from paceline.transfer.fit.options import Precision
+from paceline.transfer.gates.gate import Gate
 
 
 @final
@@ -29,9 +32,27 @@ class Numerics:
     def autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
+    @contextlib.contextmanager
+    def kept_kernels(self, net: AdaptedNet) -> Iterator[None]:
+        """Inside, kernels that nothing learns have the precision they are used in, instead of being cast in every step."""
+        frozen = [unit.conv for unit in net.backbone.units if self.bfloat16 and _is_only_read(unit)]
+        before = [conv.weight for conv in frozen]
+        try:
+            for conv in frozen:
+                conv.weight = nn.Parameter(conv.weight.to(torch.bfloat16), requires_grad=False)
+            yield
+        finally:
+            for conv, weight in zip(frozen, before, strict=True):
+                conv.weight = weight
+
     def place(self, pictures: Tensor) -> Tensor:
         """[B, C, H, W], channels last in memory: what convolutions on both kinds of device like best."""
         return pictures.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+
+
+def _is_only_read(unit: Unit) -> bool:
+    makes_another = isinstance(unit.gate, Gate) and type(unit.gate).kernel is not Gate.kernel
+    return not unit.conv.weight.requires_grad and not makes_another
 
 
 def _device(name: str) -> torch.device:

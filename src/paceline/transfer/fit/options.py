@@ -27,7 +27,7 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     check_learning_rate: bool = True  # try rates near it on the first steps
     weight_decay: float = 1e-2  # of kernels and the head; gates and norms have none
     l1: float = 0.0  # how strongly scales are drawn to 0, so that few channels stay in use
-    warmup_share: float = 0.1  # of all steps, in which the rate grows from 0
+    warmup_share: float = 0.03  # of all steps, in which the rate grows from 0: a fitted head needs no long one
     patience: int = 0  # epochs without a better validation loss before training ends; 0: all epochs
     label_smoothing: float = 0.0
     balance_classes: bool = False  # a class with few pictures weighs as much as one with many

@@ -54,7 +54,8 @@ def fit(
     _check(net, train, val)
     with threads(options.num_threads):
         training = _Training(net, train, val, method, options, preprocessing, checkpoint, progress or Silent())
-        return training.run(resume)
+        with training.numerics.kept_kernels(net):
+            return training.run(resume)
 
 
 def _check(net: AdaptedNet, train: Pictures, val: Pictures) -> None:
