@@ -20,7 +20,7 @@ BUDGETS = {
     "llm": 10200,  # two runners, CUDA kernels, a safetensors reader, a template sandbox; speculation, its policies and their simulator are half
     "sql": 6500,  # a query compiler, a planner with kernels, a client that survives servers, a store, two engines: four parts of 1,200 to 2,000
     "multiplex": 9050,  # capture by three ways into a form of its own, a compiler of stacked kernels and of chains, a scheduler, a process: four parts of 1,300 to 2,600
-    "streaming": 2500,
+    "streaming": 7400,  # eleven kinds of sources, hostile ones among them; four metrics to the integer; trackers; an engine that survives detectors; a policy and its fitting: five parts of 1,000 to 1,600
     "transfer": 5300,  # files from three libraries, hostile pictures, a training that resumes bit for bit, ranking, pruning and a report: five parts of 900 to 1,200
     "decision": 650,
     "sim": 450,

@@ -1,0 +1,1 @@
+"""Detectors of all kinds, and the pool that has them ready."""

@@ -1,0 +1,1 @@
+"""How good a stream was: judged by where objects are when its boxes are shown."""

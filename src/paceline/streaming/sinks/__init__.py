@@ -1,0 +1,1 @@
+"""Where outputs go: MOTChallenge's text, annotated video."""

@@ -1,0 +1,1 @@
+"""From detections to objects that keep their names, and where those are at any moment."""
