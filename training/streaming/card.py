@@ -21,8 +21,8 @@ pipeline_tag: object-detection
 ---
 # Detectors of a rendered road
 
-Three small convolutional networks that find {", ".join(about["classes"])}s in the pictures of `paceline.streaming.render`, and in nothing else. With two
-sizes of picture each they are six configurations, from fast to good, so that a pipeline has something to choose from without a download.
+Two small convolutional networks that find {", ".join(about["classes"])}s in the pictures of `paceline.streaming.render`, and in nothing else. With two and
+four sizes of picture they are six configurations, from fast to good, so that a pipeline has something to choose from without a download.
 Made with `python -m training.streaming` (fixed seeds).
 
 ## Use

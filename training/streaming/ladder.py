@@ -22,8 +22,8 @@ LADDER: Final = (
     Rung("d2", "small", (384, 224)),
     Rung("d3", "medium", (480, 288)),
     Rung("d4", "medium", (640, 384)),
-    Rung("d5", "large", (768, 448)),
-    Rung("d6", "large", (960, 576)),
+    Rung("d5", "medium", (768, 448)),
+    Rung("d6", "medium", (960, 576)),
 )
 
 

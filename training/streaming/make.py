@@ -1,6 +1,6 @@
 """Makes the packaged detectors; fixed seeds.
 
-`python -m training.streaming pictures` renders what is learned from; `train small|medium|large` trains one set of weights and goes on where it
+`python -m training.streaming pictures` renders what is learned from; `train small|medium` trains one set of weights and goes on where it
 stopped (`--device cuda` on a GPU); `export` writes what the checkpoints hold into the package; `evaluate` prints how good and how fast they are;
 `calibrate` prints what the rendered drives measure beside what is wanted of them.
 """
@@ -80,7 +80,8 @@ def write_weights(given: argparse.Namespace) -> None:
         export(net, given.out / f"{name}.onnx", {"name": name, "steps": str(counters["step"])})
         print(f"{name}: {num_parameters:,} parameters after {counters['step']} steps")
     pictures = len(read(given.work / "train"))
-    _write(given.out, {"trained": trained, "pictures": pictures} | {"measured": _known(given.out).get("measured", {})})
+    judged = {name: value for name, value in _known(given.out).items() if name in ("measured", "test_pictures")}
+    _write(given.out, {"trained": trained, "pictures": pictures} | judged)
 
 
 def judge(given: argparse.Namespace) -> None:

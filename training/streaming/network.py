@@ -29,7 +29,6 @@ class Shape(NamedTuple):
 SHAPES: Final = {
     "small": Shape((16, 24, 48, 64, 64), (0, 1, 1, 1)),
     "medium": Shape((16, 48, 80, 96, 96), (1, 1, 1, 1)),
-    "large": Shape((32, 64, 112, 112, 96), (1, 2, 1, 1)),
 }
 
 

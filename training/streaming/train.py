@@ -43,7 +43,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 RECIPES: Final = {
     "small": Recipe(name="small", steps=6000, batch=12, piece=(256, 160), scales=(0.26, 0.44)),
     "medium": Recipe(name="medium", steps=4500, batch=8, piece=(320, 192), scales=(0.46, 0.72)),
-    "large": Recipe(name="large", steps=3000, batch=8, piece=(320, 192), scales=(0.74, 1.06)),
 }
 
 

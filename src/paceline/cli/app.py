@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from paceline import __version__
-from paceline.cli import demo, doctor, generate, serve, simulate, sql
+from paceline.cli import demo, doctor, generate, serve, simulate, sql, track
 from paceline.cli.adapt import adapt
 from paceline.cli.sql_cache import WithCache
+from paceline.cli.stream import stream
 
 app = typer.Typer(
     name="paceline",
@@ -40,6 +41,8 @@ app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("sql", cls=WithCache)(sql.sql)
 app.add_typer(adapt)
+app.command("track")(track.track)
+app.add_typer(stream)
 app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

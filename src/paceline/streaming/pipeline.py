@@ -258,6 +258,10 @@ class Pipeline:
         tracks = self._forecaster.query(at_us)
         return Output(output.frame_index, output.capture_us, output.emit_us, at_us, output.configuration, tracks)
 
+    def shown(self, at_us: int) -> Output | None:
+        """The newest output as it is on the screen at a moment; None before the first."""
+        return self.moved(self._shown[-1], at_us) if self._shown else None
+
     def is_stale(self, now: int) -> bool:
         """Whether what is shown is older than it may be, or a run is stuck."""
         if any(limit_us is None for limit_us in self._running.values()):

@@ -1,0 +1,1 @@
+"""The packaged detectors; `detect.onnx.ladder` reads their table."""
