@@ -22,8 +22,9 @@ def sections() -> tuple[Section, ...]:
     from paceline.cli.demo_language import show_language
     from paceline.cli.demo_multiplex import show_models
     from paceline.cli.demo_sql import show_tables
+    from paceline.cli.demo_streaming import show_tracking
 
-    return show_language, show_tables, show_models, show_adapters
+    return show_language, show_tables, show_models, show_adapters, show_tracking
 
 
 def demo(debug: o.Debug = False) -> None:

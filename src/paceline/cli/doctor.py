@@ -27,10 +27,11 @@ _PACKAGES = (
     ("PIL", "pillow", "transfer"), ("sklearn", "scikit-learn", "transfer"),
     ("torch_pruning", "torch-pruning", "prune"),
     ("onnx", "onnx", "onnx"), ("onnxruntime", "onnxruntime", "onnx"), ("onnxscript", "onnxscript", "onnx"),
+    ("av", "av", "video"), ("scipy", "scipy", "video"),
 )  # fmt: skip
 _FOR = {  # extras of single commands: they may be missing
     "sql": "paceline sql", "spark": "paceline sql --engine spark", "multiplex": "paceline serve --models",
-    "transfer": "paceline adapt", "prune": "paceline adapt prune", "onnx": "paceline adapt export",
+    "transfer": "paceline adapt", "prune": "paceline adapt prune", "onnx": "paceline adapt export", "video": "paceline track",
 }  # fmt: skip
 _SHARED = ("torch", "safetensors")  # every part that computes brings them
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
