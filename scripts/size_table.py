@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BUDGETS = {
-    "cli": 3300,  # every option's text, default and environment name is a line of its own; a third is `paceline adapt`, a quarter `paceline sql`, a tenth `paceline track`
+    "cli": 3400,  # every option's text, default and environment name is a line of its own; a third is `paceline adapt`, a quarter `paceline sql`, a tenth `paceline track`
     "server": 3100,  # two protocols; the error contract and its bounds: a third of it is what hostile input needs
     "llm": 10200,  # two runners, CUDA kernels, a safetensors reader, a template sandbox; speculation, its policies and their simulator are half
     "sql": 6500,  # a query compiler, a planner with kernels, a client that survives servers, a store, two engines: four parts of 1,200 to 2,000

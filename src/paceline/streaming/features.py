@@ -72,7 +72,12 @@ def _counts(counts: Ints, boxes: Floats, size: Size) -> list[float]:
     late = counts[int(LATE * len(counts)) :]
     tiers = np.bincount(np.searchsorted(TIERS, areas), minlength=len(TIERS) + 1) / len(counts)
     logs = np.log(np.maximum(areas, 1.0))
-    return [float(counts.mean()), float(late.mean()), *tiers.tolist(), *_quantiles(logs, (0.1, 0.5, 0.9))]
+    return [
+        len(areas) / len(counts),
+        float(late.sum()) / len(late),
+        *tiers.tolist(),
+        *_quantiles(logs, (0.1, 0.5, 0.9)),
+    ]
 
 
 def _motion(rows: _Rows, size: Size) -> list[float]:
@@ -88,11 +93,11 @@ def _motion(rows: _Rows, size: Size) -> list[float]:
     overlap = iou_of_pairs(last, last + velocity * np.array(LAGS_S)[:, None, None])  # [lags, N]
     speed = np.hypot(*(velocity[:, :2] + velocity[:, 2:]).T) / 2
     extent = np.maximum(last[:, 2:] - last[:, :2], 1.0)
-    growth = ((velocity[:, 2:] - velocity[:, :2]) / extent).mean(1)
+    growth = ((velocity[:, 2:] - velocity[:, :2]) / extent).sum(1) / 2
     relative = speed / np.sqrt(extent[:, 0] * extent[:, 1])
     return [
-        *overlap.mean(1).tolist(),
-        *(overlap > 0.5).mean(1).tolist(),
+        *(overlap.sum(1) / len(last)).tolist(),
+        *((overlap > 0.5).sum(1) / len(last)).tolist(),
         *_quantiles(speed / math.sqrt(size[0] * size[1] / NOMINAL), (0.5, 0.9)),
         *_quantiles(relative, (0.5, 0.9)),
         *_quantiles(growth, (0.5,)),
@@ -105,13 +110,13 @@ def _lives(known: Ints, num_outputs: int) -> list[float]:
         return [UNKNOWN, UNKNOWN]
     borders = np.flatnonzero(np.concatenate(([True], known[1:] != known[:-1], [True])))
     lengths = np.diff(borders)
-    return [float(lengths.mean()) / num_outputs, _share(lengths == 1)]
+    return [len(known) / (len(lengths) * num_outputs), _share(lengths == 1)]
 
 
 def _doubts(scores: Floats, ages_us: Ints) -> list[float]:
     if not len(scores):
         return [UNKNOWN] * 4
-    return [float(scores.mean()), *_quantiles(scores, (0.1,)), _share(scores < 0.55), _share(ages_us > 0)]
+    return [float(scores.sum()) / len(scores), *_quantiles(scores, (0.1,)), _share(scores < 0.55), _share(ages_us > 0)]
 
 
 def _innovation(rows: _Rows) -> list[float]:
@@ -124,7 +129,7 @@ def _innovation(rows: _Rows) -> list[float]:
     ahead = ((rows.times_s[third] - rows.times_s[before]) / step_s)[:, None]
     guess = rows.boxes[before] + (rows.boxes[before] - rows.boxes[first]) * ahead
     lost = 1 - iou_of_pairs(guess, rows.boxes[third])
-    return [float(lost.mean()), *_quantiles(lost, (0.9,))]
+    return [float(lost.sum()) / len(lost), *_quantiles(lost, (0.9,))]
 
 
 def _staleness(outputs: Sequence[Output]) -> list[float]:
@@ -143,7 +148,7 @@ def _quantiles(values: Floats, shares: tuple[float, ...]) -> list[float]:
 
 
 def _share(which: np.ndarray) -> float:
-    return float(which.mean()) if len(which) else UNKNOWN
+    return np.count_nonzero(which) / len(which) if len(which) else UNKNOWN
 
 
 def iou_of_pairs(ours: Floats, theirs: Floats) -> Floats:

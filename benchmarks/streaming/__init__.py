@@ -1,0 +1,1 @@
+"""Streaming perception: what is on the screen against the world at that moment."""
