@@ -43,3 +43,23 @@ def test_a_copy_has_its_own_past() -> None:
     late.update(found(), 300_000)
     assert len(late.emitted()) == 0
     assert len(other.emitted()) == 2
+
+
+def test_copies_may_go_back_to_the_same_moment() -> None:
+    late = History(sort())
+    late.update(seen(0), 0)
+    late.update(seen(2), 200_000)
+    other = late.copy()
+    other.update(seen(1), 100_000)
+    late.update(seen(1), 100_000)
+    assert np.array_equal(late.emitted().boxes, other.emitted().boxes)
+
+
+def test_settings_outlive_a_late_result() -> None:
+    late = History(sort(max_age_s=5.0))
+    late.update(seen(0), 0)
+    late.update(seen(2), 200_000)
+    late.tune(max_age_s=0.0, match_iou=0.1)
+    late.update(seen(1), 100_000)
+    late.update(found(), 300_000)
+    assert len(late.emitted()) == 0

@@ -51,3 +51,24 @@ def test_a_shrinking_area_stops_at_nothing() -> None:
     for step in range(4, 12):
         tracker.update(found(), 100_000 * step)
     assert np.isfinite(tracker.emitted().boxes).all()
+
+
+def test_pairs_are_chosen_before_those_of_too_little_overlap_go() -> None:
+    """0.45 and 0.09 are more than 0.5 and nothing, so the first track goes up, though what lies below fits it better."""
+    tracker = sort(name="pylot")
+    tracker.update(found(square(100, 100, side=100), square(100, 217, side=100)), 0)
+    below, above = square(100, 133, side=100), square(100, 62, side=100)
+    tracker.update(found(below, above), 100_000)
+    tracks = tracker.emitted()
+    assert tracks.ids.tolist() == [1, 2, 3]
+    assert tracks.boxes[0, 1] < 100
+
+
+def test_an_area_below_a_pixel_no_longer_shrinks() -> None:
+    tracker = sort(name="pylot", max_age_s=3.0)
+    for step in range(5):
+        tracker.update(found(square(100, side=10 - 2 * step)), 100_000 * step)
+    for step in range(5, 12):
+        tracker.update(found(), 100_000 * step)
+    sides = tracker.emitted().boxes[0, 2:] - tracker.emitted().boxes[0, :2]
+    assert sides.prod() > 1.0

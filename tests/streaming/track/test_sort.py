@@ -173,3 +173,25 @@ def test_settings_that_make_no_sense(name: str, options: dict) -> None:
 
 def test_all_are_known() -> None:
     assert {"sort", "byte", "pylot"} <= set(TRACKERS)
+
+
+@pytest.mark.parametrize("name", ["sort", "byte", "pylot"])
+def test_a_score_that_is_no_number_is_left_out_and_counted(name: str) -> None:
+    tracker = sort(name=name)
+    assert tracker.last_us is None
+    tracker.update(found(square(100), score=float("nan")), 0)
+    assert (tracker.num_unusable, len(tracker.emitted())) == (1, 0)
+
+
+def test_nothing_is_matched_over_a_pause_of_minutes() -> None:
+    tracker = sort()
+    tracker.update(found(square(100)), 0)
+    tracker.update(found(square(100)), 600_000_000)
+    assert tracker.emitted().ids.tolist() == [2]
+
+
+def test_slow_detectors_keep_their_tracks() -> None:
+    tracker = sort(max_age_s=0.1)
+    for step in range(4):
+        tracker.update(found(square(100)), 400_000 * step)
+    assert tracker.emitted().ids.tolist() == [1]

@@ -15,7 +15,7 @@ REACH_S: Final = 2.0  # results older than this are not taken in any more
 class _Update(NamedTuple):
     capture_us: int
     detections: Detections
-    before: Tracker  # as it was
+    before: Tracker  # as it was; never changed, since copies share it
 
 
 @final
@@ -25,13 +25,19 @@ class History:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._updates: deque[_Update] = deque()
+        self._settings: tuple[float, float] | None = None  # as last tuned
         self.num_too_late = 0
 
     @property
     def last_us(self) -> int | None:
         return self._tracker.last_us
 
+    @property
+    def num_unusable(self) -> int:
+        return self._tracker.num_unusable
+
     def tune(self, *, max_age_s: float, match_iou: float) -> None:
+        self._settings = max_age_s, match_iou
         self._tracker.tune(max_age_s=max_age_s, match_iou=match_iou)
 
     def update(self, detections: Detections, capture_us: int) -> None:
@@ -43,12 +49,18 @@ class History:
         while self._updates and self._updates[-1].capture_us > capture_us:
             undone = self._updates.pop()
             later.append((undone.detections, undone.capture_us))
-            self._tracker = undone.before
+            self._go_back(undone.before)
         for found, at_us in ((detections, capture_us), *reversed(later)):
             self._updates.append(_Update(at_us, found, self._tracker.copy()))
             self._tracker.update(found, at_us)
         while self._updates[0].capture_us < self._updates[-1].capture_us - to_microseconds(REACH_S):
             self._updates.popleft()
+
+    def _go_back(self, before: Tracker) -> None:
+        self._tracker = before.copy()
+        if self._settings is not None:
+            max_age_s, match_iou = self._settings
+            self._tracker.tune(max_age_s=max_age_s, match_iou=match_iou)
 
     def emitted(self) -> Tracks:
         return self._tracker.emitted()
@@ -58,5 +70,6 @@ class History:
 
     def copy(self) -> History:
         other = History(self._tracker.copy())
-        other._updates, other.num_too_late = self._updates.copy(), self.num_too_late
+        other._updates, other._settings = self._updates.copy(), self._settings
+        other.num_too_late = self.num_too_late
         return other

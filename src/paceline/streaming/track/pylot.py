@@ -10,14 +10,17 @@ import copy
 from typing import Final, final
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from paceline.streaming.frame import Detections, Floats, Size, Tracks
-from paceline.streaming.track.tracker import matched, usable
+from paceline.streaming.boxes import intersection_over_union
+from paceline.streaming.frame import Detections, Floats, Ints, Size, Tracks
+from paceline.streaming.track.tracker import usable
 
 PICTURE_S: Final = 0.1  # of ``max_age_s``: their tracker was told a number of pictures, at 10 Hz
 _FIRST = (10.0, 1e4)  # variances of a new track: its place, its velocity
 _DRIFT = np.array((1.0, 1.0, 1.0)), np.array((0.01, 0.01, 0.0001))  # per prediction: centre and area, their velocities
 _NOISE = np.array((1.0, 1.0, 10.0))  # of a detection's centre and area
+_LEAST_AREA = 1.0  # where theirs no longer shrinks
 _RATIO = 10.0, 1.0, 10.0  # width over height: first variance, drift, noise
 
 
@@ -30,7 +33,8 @@ class Pylot:
         self._variances = np.zeros((3, 0, 3))  # of the place, shared, of the velocity
         self._ratio = self._ratio_variance = self._scores = np.zeros(0)
         self._ids = self._classes = self._unseen = self._seen_us = np.zeros(0, np.int64)
-        self._next_id, self._now_us = 1, 0
+        self._next_id, self._num_unusable = 1, 0
+        self._now_us: int | None = None
         self.tune(max_age_s=max_age_s, match_iou=match_iou)
 
     def tune(self, *, max_age_s: float, match_iou: float) -> None:
@@ -40,11 +44,16 @@ class Pylot:
     def last_us(self) -> int | None:
         return self._now_us
 
+    @property
+    def num_unusable(self) -> int:
+        return self._num_unusable
+
     def update(self, detections: Detections, capture_us: int) -> None:
         found = usable(detections)
+        self._num_unusable += len(detections) - len(found)
         self._now_us = capture_us
         self._predict()
-        rows, columns = matched(self._boxes(), found.boxes, self._match_iou)
+        rows, columns = self._matched(found.boxes)
         self._correct(rows, _measured(found.boxes[columns]))
         self._scores, self._classes, self._seen_us = self._scores.copy(), self._classes.copy(), self._seen_us.copy()
         self._scores[rows], self._classes[rows] = found.scores[columns], found.classes[columns]
@@ -59,7 +68,9 @@ class Pylot:
 
     def emitted(self) -> Tracks:
         deviations = np.sqrt(self._variances[0, :, :2].mean(1))
-        return Tracks(self._boxes(), self._ids, self._scores, self._classes, self._now_us - self._seen_us, deviations)
+        return Tracks(
+            self._boxes(), self._ids, self._scores, self._classes, (self._now_us or 0) - self._seen_us, deviations
+        )
 
     def tracks(self, at_us: int) -> Tracks:
         """What was given out: theirs did not forecast."""
@@ -70,12 +81,19 @@ class Pylot:
 
     def _predict(self) -> None:
         velocity = self._velocity.copy()
-        velocity[self._place[:, 2] + velocity[:, 2] <= 0, 2] = 0.0
+        velocity[self._place[:, 2] + velocity[:, 2] <= _LEAST_AREA, 2] = 0.0
         place, both, speed = self._variances
         self._place, self._velocity = self._place + velocity, velocity
         self._variances = np.stack((place + 2 * both + speed + _DRIFT[0], both + speed, speed + _DRIFT[1]))
         self._ratio_variance = self._ratio_variance + _RATIO[1]
         self._unseen = self._unseen + 1
+
+    def _matched(self, boxes: Floats) -> tuple[Ints, Ints]:
+        """Theirs first takes the pairs of largest overlap in sum, and only then leaves out those of too little.  # [M, 4] -> [P], [P]"""
+        overlap = intersection_over_union(self._boxes()[:, None], boxes[None])
+        rows, columns = linear_sum_assignment(overlap, maximize=True)
+        good = (overlap[rows, columns] >= self._match_iou) & (overlap[rows, columns] > 0)
+        return rows[good], columns[good]
 
     def _correct(self, rows: np.ndarray, measured: Floats) -> None:
         place, both, speed = self._variances[:, rows]

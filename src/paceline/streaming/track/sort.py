@@ -7,7 +7,7 @@ false alarms asks detections for higher scores.
 from __future__ import annotations
 
 import copy
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
@@ -16,12 +16,14 @@ from paceline.streaming.frame import Detections, Ints, Size, Tracks
 from paceline.streaming.track.kalman import Kalman
 from paceline.streaming.track.tracker import matched, usable
 
+LOST_US: Final = 2_000_000  # where things went in a longer pause is anybody's guess, so nothing is matched over it
+
 
 class Motion:
     """Tracks with a constant-velocity filter: all but the matching, which is in ``assign``."""
 
     def __init__(self, max_age_s: float, match_iou: float, size: Size) -> None:
-        self.num_unusable = 0  # detections that were no boxes
+        self._num_unusable = 0
         self._kalman = Kalman.empty()
         self._ids = self._classes = self._seen_us = np.zeros(0, np.int64)
         self._scores = np.zeros(0)
@@ -33,14 +35,19 @@ class Motion:
     def last_us(self) -> int | None:
         return self._now_us
 
+    @property
+    def num_unusable(self) -> int:
+        return self._num_unusable
+
     def tune(self, *, max_age_s: float, match_iou: float) -> None:
         self._max_age_us, self._match_iou = to_microseconds(max_age_s), match_iou
 
     def update(self, detections: Detections, capture_us: int) -> None:
         given, detections = len(detections), usable(detections)
-        self.num_unusable += given - len(detections)
+        self._num_unusable += given - len(detections)
         if self._now_us is not None:
             assert capture_us >= self._now_us, "late pictures are for History"
+            self._forget(capture_us, max(self._max_age_us, LOST_US))
             self._kalman = self._kalman.at(to_seconds(capture_us - self._now_us))
         self._now_us = capture_us
         rows, columns, new = self.assign(detections)
@@ -51,7 +58,7 @@ class Motion:
             )  # fmt: skip
             self._scores[rows], self._classes[rows] = detections.scores[columns], detections.classes[columns]
             self._seen_us[rows] = capture_us
-        self._forget(capture_us)
+        self._forget(capture_us, self._max_age_us)
         if len(new):
             self._begin(detections, new, capture_us)
 
@@ -59,8 +66,8 @@ class Motion:
         """Rows of tracks, detections that belong to them, and detections that begin a track.  # [P], [P], [Q]"""
         raise NotImplementedError
 
-    def _forget(self, now_us: int) -> None:
-        alive = now_us - self._seen_us <= self._max_age_us
+    def _forget(self, now_us: int, max_age_us: int) -> None:
+        alive = now_us - self._seen_us <= max_age_us
         if not alive.all():
             self._kalman = self._kalman.only(alive)
             self._ids, self._classes = self._ids[alive], self._classes[alive]

@@ -23,6 +23,11 @@ class Tracker(Protocol):
         """When the last picture was taken."""
         ...
 
+    @property
+    def num_unusable(self) -> int:
+        """Detections that were no boxes, or had no score; they are left out."""
+        ...
+
     def tune(self, *, max_age_s: float, match_iou: float) -> None:
         """Other settings from now on; tracks stay."""
         ...
@@ -69,9 +74,9 @@ def make_tracker(name: str, *, max_age_s: float, match_iou: float, size: Size) -
 
 
 def usable(detections: Detections) -> Detections:
-    """Without boxes that are none: not finite, or without an area."""
+    """Without boxes that are none (not finite, or without an area) and those whose score is no number."""
     boxes = detections.boxes
-    good = np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    good = np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1) & np.isfinite(detections.scores)
     if good.all():
         return detections
     return Detections(boxes[good], detections.scores[good], detections.classes[good])
