@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from paceline.streaming.boxes import intersection_over_union
 from paceline.streaming.frame import Floats, Ints, Output, Size
 
 NOMINAL: Final = 1280 * 720  # px² of the picture that areas are told for
@@ -90,7 +91,7 @@ def _motion(rows: _Rows, size: Size) -> list[float]:
     last = rows.boxes[ends]
     span_s = np.maximum(rows.times_s[ends] - rows.times_s[starts], 1e-3)
     velocity = (last - rows.boxes[starts]) / span_s[:, None]  # [N, 4]
-    overlap = iou_of_pairs(last, last + velocity * np.array(LAGS_S)[:, None, None])  # [lags, N]
+    overlap = intersection_over_union(last, last + velocity * np.array(LAGS_S)[:, None, None])  # [lags, N]
     speed = np.hypot(*(velocity[:, :2] + velocity[:, 2:]).T) / 2
     extent = np.maximum(last[:, 2:] - last[:, :2], 1.0)
     growth = ((velocity[:, 2:] - velocity[:, :2]) / extent).sum(1) / 2
@@ -128,7 +129,7 @@ def _innovation(rows: _Rows) -> list[float]:
     step_s = np.maximum(rows.times_s[before] - rows.times_s[first], 1e-3)
     ahead = ((rows.times_s[third] - rows.times_s[before]) / step_s)[:, None]
     guess = rows.boxes[before] + (rows.boxes[before] - rows.boxes[first]) * ahead
-    lost = 1 - iou_of_pairs(guess, rows.boxes[third])
+    lost = 1 - intersection_over_union(guess, rows.boxes[third])
     return [float(lost.sum()) / len(lost), *_quantiles(lost, (0.9,))]
 
 
@@ -149,20 +150,3 @@ def _quantiles(values: Floats, shares: tuple[float, ...]) -> list[float]:
 
 def _share(which: np.ndarray) -> float:
     return np.count_nonzero(which) / len(which) if len(which) else UNKNOWN
-
-
-def iou_of_pairs(ours: Floats, theirs: Floats) -> Floats:
-    """Intersection over union of boxes one by one.  # [..., 4], [..., 4] -> [...]
-
-    >>> iou_of_pairs(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2])).round(3).item()
-    0.333
-    """
-    low = np.maximum(ours[..., :2], theirs[..., :2])
-    high = np.minimum(ours[..., 2:], theirs[..., 2:])
-    both, one, other = _area(high - low), _area(ours[..., 2:] - ours[..., :2]), _area(theirs[..., 2:] - theirs[..., :2])
-    return np.asarray(both / np.maximum(one + other - both, 1e-9))
-
-
-def _area(extent: Floats) -> Floats:
-    kept = np.maximum(extent, 0.0)
-    return np.asarray(kept[..., 0] * kept[..., 1])

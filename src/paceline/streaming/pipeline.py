@@ -245,11 +245,8 @@ class Pipeline:
 
         With a configuration that forecasts, where things are then; else the newest output, however old.
         """
-        if not self._shown:
-            return None
-        if self.configurations[self._shown[-1].configuration].forecast:
-            return self._forecaster.query(at_us)
-        return self._shown[-1].tracks
+        shown = self.shown(at_us)
+        return None if shown is None else shown.tracks
 
     def moved(self, output: Output, at_us: int) -> Output:
         """An output just given as it should be shown at a moment."""
@@ -271,11 +268,7 @@ class Pipeline:
     def _on_screen(self, at_us: int) -> Tracks | None:
         """What was there at a moment shortly past."""
         known = [output for output in self._shown if output.emit_us <= at_us]
-        if not known:
-            return None
-        return (
-            self._forecaster.query(at_us) if self.configurations[known[-1].configuration].forecast else known[-1].tracks
-        )
+        return self.moved(known[-1], at_us).tracks if known else None
 
     @property
     def num_workers(self) -> int:
