@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,23 @@ class Cells:
     def having(self, prefix: str) -> dict[str, Any]:
         """Every cell below ``prefix``, in the order they were measured, named by what follows it."""
         return {name.removeprefix(prefix): value for name, value in self._cells.items() if name.startswith(prefix)}
+
+
+def cells_and_folder(
+    work_dir: Path, name: str, protocol: dict[str, Any], *, beside: str, resume: bool
+) -> tuple[Cells, Path]:
+    """Cells, and the folder for what was made on the way to them (``beside`` says what); both empty unless they go on from before.
+
+    What was made under another protocol is not mixed in either.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path, folder = work_dir / f"{name}.json", work_dir / f"{name}-{beside}"
+    cells = Cells(path, protocol)
+    if resume and cells.having(""):
+        return cells, folder
+    path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Cells(path, protocol), folder
 
 
 def write_json(path: Path, value: Any) -> None:

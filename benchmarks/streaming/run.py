@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / part) for part in (".", "src")]
 
 from benchmarks.common import command, machine  # noqa: E402 - runs as a script from any folder
-from benchmarks.common.cells import Cells, write_json  # noqa: E402
+from benchmarks.common.cells import cells_and_folder, write_json  # noqa: E402
 from benchmarks.streaming.protocol import FULL, QUICK, Protocol  # noqa: E402
 from benchmarks.streaming.report import present  # noqa: E402
 from benchmarks.streaming.result import collect  # noqa: E402
@@ -38,14 +37,9 @@ def main() -> None:
         present(json.loads(given.show.read_text()), readme=given.readme)
         return
     protocol = QUICK if given.quick else FULL
-    given.work_dir.mkdir(parents=True, exist_ok=True)
-    path = given.work_dir / f"streaming-{protocol.name}.json"
-    folder = given.work_dir / f"streaming-{protocol.name}-sweeps"
-    cells = Cells(path, identity(protocol))
-    if not given.resume or not cells.having(""):
-        path.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        cells = Cells(path, identity(protocol))
+    cells, folder = cells_and_folder(
+        given.work_dir, f"streaming-{protocol.name}", identity(protocol), beside="sweeps", resume=given.resume
+    )
     work = Work(cells, protocol, folder)
     device = machine.describe(("paceline", "numpy", "scipy", "scikit-learn"))
     for name in given.only or SECTIONS:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / part) for part in ("."
 import msgspec  # noqa: E402
 
 from benchmarks.common import command, machine  # noqa: E402 - runs as a script from any folder
-from benchmarks.common.cells import Cells, write_json  # noqa: E402
+from benchmarks.common.cells import cells_and_folder, write_json  # noqa: E402
 from benchmarks.transfer.accuracy import base, measure_accuracy, options  # noqa: E402
 from benchmarks.transfer.irrelevant import measure_irrelevant  # noqa: E402
 from benchmarks.transfer.masking import measure_masking  # noqa: E402
@@ -62,14 +61,9 @@ def main() -> None:
         present(json.loads(given.show.read_text()), readme=given.readme)
         return
     protocol = QUICK if given.quick else FULL
-    given.work_dir.mkdir(parents=True, exist_ok=True)
-    path = given.work_dir / f"transfer-{protocol.name}.json"
-    folder = given.work_dir / f"transfer-{protocol.name}-nets"
-    cells = Cells(path, identity(protocol))
-    if not given.resume or not cells.having(""):  # networks of another protocol are not mixed in either
-        path.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        cells = Cells(path, identity(protocol))
+    cells, folder = cells_and_folder(
+        given.work_dir, f"transfer-{protocol.name}", identity(protocol), beside="nets", resume=given.resume
+    )
     work = Work(cells, protocol, folder)
     device = machine.describe(("paceline", "torch", "numpy", "torch-pruning"))
     for name in given.only or SECTIONS:

@@ -12,10 +12,10 @@ import typer
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import open_base, tell_skipped
-from paceline.cli.adapt_output import counted, percent, show_table, wilson
 from paceline.cli.adapt_progress import Bars
 from paceline.cli.adapt_train import INTERRUPTED
 from paceline.cli.console import say
+from paceline.cli.output import counted, percent, show_table, wilson
 from paceline.errors import ConfigError
 
 if TYPE_CHECKING:

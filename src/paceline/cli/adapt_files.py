@@ -7,8 +7,8 @@ import json
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import open_adapter, open_network
-from paceline.cli.adapt_output import check_file, sized
 from paceline.cli.console import say, working
+from paceline.cli.output import check_file, sized
 from paceline.process.atomic import write_atomic
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import OpenedAdapter, open_adapter, open_parts, tell_skipped
-from paceline.cli.adapt_output import check_writable, percent, show, sized, wilson
 from paceline.cli.console import say, working
+from paceline.cli.output import check_writable, percent, show, sized, wilson
 from paceline.errors import ConfigError
 
 if TYPE_CHECKING:

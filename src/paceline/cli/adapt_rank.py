@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import OpenedAdapter, open_adapter, open_alike, open_parts, tell_skipped
-from paceline.cli.adapt_output import check_file, counted, show, show_table
 from paceline.cli.console import say, working
+from paceline.cli.output import check_file, counted, show, show_table
 
 if TYPE_CHECKING:
     from paceline.transfer.pictures.pictures import Pictures

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import OpenedAdapter, chosen_part, open_adapter, open_alike, open_parts, tell_skipped
-from paceline.cli.adapt_output import check_file, sized
 from paceline.cli.adapt_rank import ranking_of
 from paceline.cli.console import say, working
+from paceline.cli.output import check_file, sized
 from paceline.errors import ConfigError
 from paceline.process.atomic import write_atomic
 

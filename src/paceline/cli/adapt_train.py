@@ -12,9 +12,9 @@ import typer
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import CHECKPOINT, open_base, tell_skipped
-from paceline.cli.adapt_output import check_writable, counted, percent, show, sized, wilson
 from paceline.cli.adapt_progress import Bars
 from paceline.cli.console import say
+from paceline.cli.output import check_writable, counted, percent, show, sized, wilson
 from paceline.errors import ConfigError
 
 if TYPE_CHECKING:

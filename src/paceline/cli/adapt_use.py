@@ -11,8 +11,8 @@ import typer
 from paceline.cli import adapt_options as a
 from paceline.cli import options as o
 from paceline.cli.adapt_open import chosen_part, open_network, open_parts, tell_skipped
-from paceline.cli.adapt_output import counted, percent, show, show_table, wilson
 from paceline.cli.adapt_progress import Bars
+from paceline.cli.output import counted, percent, show, show_table, wilson
 
 if TYPE_CHECKING:
     from paceline.transfer.evaluate import Evaluation

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from paceline.cli.adapt_output import percent, sized
 from paceline.cli.console import working
 from paceline.cli.doctor import is_complete
+from paceline.cli.output import percent, sized
 from paceline.errors import ExecutionError
 
 if TYPE_CHECKING:

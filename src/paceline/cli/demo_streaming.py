@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from paceline.streaming.frame import Detections, Frame, Log
-    from paceline.streaming.simulate import Detect, Simulated
+    from paceline.streaming.simulate import Simulated
 
 _SEED: Final = 8
 _SECONDS: Final = 6.0
@@ -75,8 +75,7 @@ def _tracked(log: Log, found: list[Detections], forecast: bool) -> Simulated:
 
     configuration = Configuration(name=_DETECTOR, detector=_DETECTOR, max_age_s=0.3, forecast=forecast)
     pipeline = Pipeline([configuration], Fixed(_DETECTOR), Runtimes({_DETECTOR: [_RUNTIME_S]}), size=log.size)
-    known: Detect = lambda start: (_RUNTIME_S, found[start.frame.index])  # noqa: E731
-    return simulate(pipeline, log, known)
+    return simulate(pipeline, log, lambda start: (_RUNTIME_S, found[start.frame.index]))
 
 
 def _s_mota(log: Log, run: Simulated) -> float:

@@ -11,8 +11,8 @@ import typer
 
 from paceline.cli import options as o
 from paceline.cli import stream_options as s
-from paceline.cli.adapt_output import show, show_table
 from paceline.cli.console import say, working
+from paceline.cli.output import show, show_table
 from paceline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def eval_(
 
     Example: paceline stream eval tracks.jsonl --truth render:7
 
-    The right column judges each answer at the time of its picture, as if it had taken no time.
+    The right column judges each answer at the moment it was meant for, as if it had been there then.
     """
     from paceline.streaming.score.associate import OCTOPUS, SAP
     from paceline.streaming.score.jsonl import read

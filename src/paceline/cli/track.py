@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from paceline.cli import options as o
 from paceline.cli import stream_options as s
-from paceline.cli.adapt_output import show
 from paceline.cli.console import say, working
+from paceline.cli.output import show
 from paceline.cli.track_output import TrackWriter
 from paceline.clock import to_microseconds
 from paceline.errors import ConfigError, ExecutionError

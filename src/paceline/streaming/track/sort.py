@@ -7,6 +7,7 @@ false alarms asks detections for higher scores.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import Final, final
 
 import numpy as np
@@ -19,7 +20,7 @@ from paceline.streaming.track.tracker import matched, usable
 LOST_US: Final = 2_000_000  # where things went in a longer pause is anybody's guess, so nothing is matched over it
 
 
-class Motion:
+class Motion(ABC):
     """Tracks with a constant-velocity filter: all but the matching, which is in ``assign``."""
 
     def __init__(self, max_age_s: float, match_iou: float, size: Size) -> None:
@@ -62,9 +63,9 @@ class Motion:
         if len(new):
             self._begin(detections, new, capture_us)
 
+    @abstractmethod
     def assign(self, detections: Detections) -> tuple[Ints, Ints, Ints]:
         """Rows of tracks, detections that belong to them, and detections that begin a track.  # [P], [P], [Q]"""
-        raise NotImplementedError
 
     def _forget(self, now_us: int, max_age_us: int) -> None:
         alive = now_us - self._seen_us <= max_age_us

@@ -1,4 +1,4 @@
-"""How figures, sizes and tables of ``paceline adapt`` look."""
+"""How figures, sizes and tables look, and the check of a file that is going to be written."""
 
 from __future__ import annotations
 
