@@ -17,7 +17,7 @@ from paceline.streaming.frame import Floats, Ints
 
 MEASURED: Final = np.array((0.05, 0.05, 0.07, 0.07))  # standard deviation of a detection, shares of the box or of e
 ACCELERATION: Final = np.array((1.0, 0.6, 0.5, 0.4))  # per s² in the same, for white noise of a second
-SPEED: Final = np.array((1.2, 0.5, 0.5, 0.4))  # standard deviation of the velocity of something new, per s
+SPEED: Final = np.array((1.2, 0.25, 0.5, 0.4))  # standard deviation of the velocity of something new, per s
 
 
 @dataclass(slots=True, eq=False)
